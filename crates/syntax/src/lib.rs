@@ -1,0 +1,2 @@
+//! nivis-syntax
+pub mod ast;

@@ -1,0 +1,1 @@
+//! nivis: the Nix language as a Rust library.
