@@ -1,0 +1,143 @@
+//! The one error type of this crate.
+
+use std::fmt;
+
+/// What went wrong, coarsely: enough for a caller to decide what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A name that may not follow the hash part of a store path.
+    InvalidName,
+    /// Text that is not a store path, or not one of this store.
+    InvalidStorePath,
+    /// The name of a hash algorithm, hash format or ingestion method that does not exist.
+    UnknownMethod,
+    /// A hash that cannot be decoded, or is not of the wanted algorithm.
+    InvalidHash,
+    /// A derivation that contradicts itself (wrong output path, mixed kinds of output, …).
+    InvalidDerivation,
+    /// A derivation whose hash is needed but not known.
+    UnknownDerivation,
+    /// Bytes that are not the ATerm form of a derivation.
+    Aterm,
+    /// Bytes that are not JSON, or not the JSON form of a derivation.
+    Json,
+    /// Bytes that are not a Nix archive, or a tree that cannot become one.
+    Nar,
+    /// Bytes that are not in the format of `nix-store --export`.
+    Export,
+    /// A tree that cannot be hashed as a Git object.
+    Git,
+    /// The input ended early.
+    UnexpectedEnd,
+    /// A limit of this crate was reached (nesting, length).
+    Limit,
+    /// The underlying reader, writer or file system failed.
+    Io(std::io::ErrorKind),
+}
+
+/// An error of this crate: kind, message and, for parsers, the byte offset in the input.
+///
+/// One word wide, so that `Result`s stay small.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    offset: Option<u64>,
+    message: String,
+    source: Option<std::io::Error>,
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without a place in an input.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            offset: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// An error at a byte offset of a parser's input.
+    pub fn at(kind: ErrorKind, offset: u64, message: impl Into<String>) -> Error {
+        Error::new(kind, message).with_offset(offset)
+    }
+
+    /// Sets the offset unless one is known already (the innermost parser knows best).
+    #[must_use]
+    pub fn with_offset(mut self, offset: u64) -> Error {
+        self.0.offset.get_or_insert(offset);
+        self
+    }
+
+    /// Adds where an operating-system error happened.
+    pub fn io(context: impl fmt::Display, error: std::io::Error) -> Error {
+        Error(Box::new(Inner {
+            kind: ErrorKind::Io(error.kind()),
+            offset: None,
+            message: format!("{context}: {error}"),
+            source: Some(error),
+        }))
+    }
+
+    /// The kind of error.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Byte offset in the parsed input, if a parser made this error.
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+
+    /// The message alone, without the offset. Where C++ Nix has a message for the same mistake, it is
+    /// worded in the same way, so that scripts which search for it go on working.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match self.0.offset {
+            Some(offset) => write!(f, " (at byte {offset})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|e| e as _)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        Error(Box::new(Inner {
+            kind: ErrorKind::Io(error.kind()),
+            offset: None,
+            message: error.to_string(),
+            source: Some(error),
+        }))
+    }
+}
+
+/// Bytes for a message: invalid UTF-8 is replaced and long input cut, so that an error stays readable
+/// and of bounded size whatever was parsed.
+pub(crate) fn excerpt(bytes: &[u8]) -> String {
+    const LIMIT: usize = 400;
+    if bytes.len() <= LIMIT {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let mut text = String::from_utf8_lossy(&bytes[..LIMIT]).into_owned();
+    text.push('…');
+    text
+}
