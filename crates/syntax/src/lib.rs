@@ -1,2 +1,52 @@
-//! nivis-syntax
+//! The syntax of the Nix language.
+#![doc = ""]
+
+mod bindings;
+mod code;
+mod messages;
+mod names;
+mod strings;
+
 pub mod ast;
+pub mod error;
+pub mod kind;
+pub mod lexer;
+pub mod line_index;
+pub mod parser;
+
+pub use error::{SyntaxError, SyntaxErrorKind};
+pub use kind::SyntaxKind;
+pub use line_index::{LineColumn, LineIndex};
+
+use ast::Ast;
+use parser::{Parser, StrictParser};
+
+/// What the parser accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ParseOptions {
+    /// The experimental feature `pipe-operators`: `a |> f` and `f <| a`.
+    pub pipe_operators: bool,
+}
+
+/// Parses a file for evaluation.
+///
+/// `source` need not be UTF-8: string literals and comments may hold any bytes (strings no NUL).
+///
+/// # Errors
+///
+/// All that is wrong with the source as far as that can be told, in source order; never an empty list.
+pub fn parse(source: &[u8], options: &ParseOptions) -> Result<Ast, Vec<SyntaxError>> {
+    let lexed = lexer::lex(source, false);
+    let mut sink = code::CodeSink::new(source, &lexed.tokens, options.pipe_operators);
+    let unexpected = StrictParser.parse(&lexed.tokens, &mut sink);
+    if lexed.errors.is_empty() && unexpected.is_empty() {
+        return sink.finish();
+    }
+    let mut errors = lexed.errors;
+    for unexpected in &unexpected {
+        errors.push(messages::unexpected(source, &lexed.tokens, unexpected));
+    }
+    errors.sort_by_key(|error| error.span.start);
+    Err(errors)
+}
