@@ -1,1 +1,12 @@
-//! nivis-builtins
+//! nivis-builtins: the functions that the Nix language calls `builtins`.
+//!
+//! What it does: [`pure`] holds the text and number machinery behind the builtins (regular
+//! expressions, JSON, TOML, XML, versions, number and value formats), exact to C++ Nix 2.34 and
+//! independent of the evaluator.
+//!
+//! What it refuses to do: no I/O and no store access of its own; files and the store are reached
+//! through the evaluator's host.
+//!
+//! How data flows: bytes in, bytes (or ranges of the input, or events) out. Nix strings are byte
+//! strings without an encoding, so nothing here requires UTF-8 unless the format does.
+pub mod pure;
