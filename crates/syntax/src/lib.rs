@@ -5,6 +5,7 @@ mod bindings;
 mod code;
 mod messages;
 mod names;
+mod print;
 mod strings;
 
 pub mod ast;
