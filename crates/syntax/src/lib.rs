@@ -24,7 +24,6 @@ use parser::{Parser, StrictParser};
 
 /// What the parser accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
 pub struct ParseOptions {
     /// The experimental feature `pipe-operators`: `a |> f` and `f <| a`.
     pub pipe_operators: bool,
