@@ -397,8 +397,8 @@ impl<'a> CodeSink<'a> {
             start,
             end: start + 1,
         };
-        let call = self.call(function, args);
-        self.expr(call, first, end);
+        // Not joined with an application in parentheses, unlike other arguments.
+        self.expr(Expr::Call { function, args }, first, end);
     }
 
     fn pipe(&mut self, first: u32, end: u32) {

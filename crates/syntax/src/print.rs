@@ -300,7 +300,16 @@ impl<'a> NixWriter<'a> {
                 for arg in args.iter().rev() {
                     self.then(&[Task::Text(" "), Task::Expr(*arg)]);
                 }
-                self.tasks.push(Task::OpenCall(function));
+                // `(f a) or` alone does not become one application.
+                let first = args
+                    .first()
+                    .and_then(|id| self.ast.exprs.get(id.0 as usize));
+                let or = matches!(first, Some(Expr::Var(name)) if self.ast.name_str(*name) == "or");
+                self.tasks.push(if or {
+                    Task::Expr(function)
+                } else {
+                    Task::OpenCall(function)
+                });
             }
             Expr::List(range) => {
                 self.text("[ ");
