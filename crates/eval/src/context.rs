@@ -1,0 +1,150 @@
+//! String contexts: what a string's text refers to in the store.
+//!
+//! A context is an interned, immutable, sorted set of [`ContextElement`]s, named by a [`ContextId`]
+//! that fits beside a string's length. The empty context is zero and costs nothing. Unions are
+//! remembered by pair, so that building strings from the same few inputs does no set work.
+
+use rustc_hash::FxHashMap;
+
+/// A context of one evaluator's table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ContextId(pub(crate) u32);
+
+impl ContextId {
+    /// The context of most strings.
+    pub const EMPTY: ContextId = ContextId(0);
+
+    /// Whether nothing is referred to.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// One store object that a string refers to. Paths are full store paths as text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum ContextElement {
+    /// The path itself (a source, or a `.drv` file as plain file).
+    Path(Box<[u8]>),
+    /// A `.drv` file with all its outputs' closures (`drv.drvPath`).
+    DrvDeep(Box<[u8]>),
+    /// An output of a derivation.
+    Output {
+        /// Path of the `.drv` file.
+        drv: Box<[u8]>,
+        /// Name of the output; with `dynamic-derivations` a chain `a!b`, outermost last.
+        output: Box<[u8]>,
+    },
+}
+
+impl ContextElement {
+    /// The store path it names.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            ContextElement::Path(p) | ContextElement::DrvDeep(p) => p,
+            ContextElement::Output { drv, .. } => drv,
+        }
+    }
+}
+
+/// The table of contexts of one evaluator.
+pub struct Contexts {
+    elements: FxHashMap<ContextElement, u32>,
+    element_list: Vec<ContextElement>,
+    sets: FxHashMap<Box<[u32]>, u32>,
+    set_list: Vec<Box<[u32]>>,
+    unions: FxHashMap<(u32, u32), u32>,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        let empty: Box<[u32]> = Box::default();
+        Contexts {
+            elements: FxHashMap::default(),
+            element_list: Vec::new(),
+            sets: FxHashMap::from_iter([(empty.clone(), 0)]),
+            set_list: vec![empty],
+            unions: FxHashMap::default(),
+        }
+    }
+}
+
+impl Contexts {
+    fn element(&mut self, element: ContextElement) -> u32 {
+        if let Some(&i) = self.elements.get(&element) {
+            return i;
+        }
+        let i = self.element_list.len() as u32;
+        self.element_list.push(element.clone());
+        self.elements.insert(element, i);
+        i
+    }
+
+    fn set(&mut self, set: Box<[u32]>) -> ContextId {
+        if let Some(&i) = self.sets.get(&set) {
+            return ContextId(i);
+        }
+        let i = self.set_list.len() as u32;
+        self.set_list.push(set.clone());
+        self.sets.insert(set, i);
+        ContextId(i)
+    }
+
+    /// The context with one element.
+    pub fn single(&mut self, element: ContextElement) -> ContextId {
+        let e = self.element(element);
+        self.set(Box::new([e]))
+    }
+
+    /// The context with the given elements.
+    pub fn collect(&mut self, elements: impl IntoIterator<Item = ContextElement>) -> ContextId {
+        let mut ids: Vec<u32> = elements.into_iter().map(|e| self.element(e)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        self.set(ids.into())
+    }
+
+    /// The union of two contexts; constant time when the pair was seen before.
+    pub fn union(&mut self, a: ContextId, b: ContextId) -> ContextId {
+        if a == b || b.is_empty() {
+            return a;
+        }
+        if a.is_empty() {
+            return b;
+        }
+        let key = (a.0.min(b.0), a.0.max(b.0));
+        if let Some(&u) = self.unions.get(&key) {
+            return ContextId(u);
+        }
+        let (x, y) = (&self.set_list[a.0 as usize], &self.set_list[b.0 as usize]);
+        let mut merged = Vec::with_capacity(x.len() + y.len());
+        let (mut i, mut j) = (0, 0);
+        while i < x.len() && j < y.len() {
+            match x[i].cmp(&y[j]) {
+                std::cmp::Ordering::Less => {
+                    merged.push(x[i]);
+                    i += 1;
+                }
+                std::cmp::Ordering::Greater => {
+                    merged.push(y[j]);
+                    j += 1;
+                }
+                std::cmp::Ordering::Equal => {
+                    merged.push(x[i]);
+                    i += 1;
+                    j += 1;
+                }
+            }
+        }
+        merged.extend_from_slice(&x[i..]);
+        merged.extend_from_slice(&y[j..]);
+        let u = self.set(merged.into());
+        self.unions.insert(key, u.0);
+        u
+    }
+
+    /// The elements, in no particular order.
+    pub fn elements(&self, context: ContextId) -> impl ExactSizeIterator<Item = &ContextElement> {
+        let ids: &[u32] = self.set_list.get(context.0 as usize).map_or(&[], |s| s);
+        ids.iter().map(|&i| &self.element_list[i as usize])
+    }
+}

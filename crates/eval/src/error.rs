@@ -1,0 +1,165 @@
+//! The evaluator's one error type.
+
+use crate::position::SourceSpan;
+use std::sync::Arc;
+
+/// What went wrong. `tryEval` catches the first two alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ErrorKind {
+    /// `builtins.throw`
+    Throw,
+    /// A failed `assert`.
+    Assertion,
+    /// `builtins.abort`
+    Abort,
+    /// A value of the wrong type.
+    Type,
+    /// A missing attribute.
+    MissingAttribute,
+    /// A name that nothing binds.
+    UndefinedVariable,
+    /// A function called with missing or unexpected arguments.
+    Arguments,
+    /// A value that depends on itself.
+    InfiniteRecursion,
+    /// More nested calls than `max-call-depth` allows.
+    CallDepth,
+    /// The memory limit was reached.
+    Memory,
+    /// Cancelled from outside, or out of time or steps.
+    Cancelled,
+    /// Integer overflow, division by zero and the like.
+    Arithmetic,
+    /// The source does not parse.
+    Syntax,
+    /// The host could not read, write or find something.
+    Host,
+    /// Forbidden in pure or restricted mode.
+    Forbidden,
+    /// An invalid derivation, store path or hash.
+    Store,
+    /// Anything else that evaluation refuses.
+    Other,
+}
+
+impl ErrorKind {
+    /// Whether `builtins.tryEval` catches it.
+    pub fn is_catchable(self) -> bool {
+        matches!(self, ErrorKind::Throw | ErrorKind::Assertion)
+    }
+
+    /// Whether it says nothing about the expression, so that evaluating it again may succeed.
+    pub(crate) fn is_transient(self) -> bool {
+        matches!(self, ErrorKind::Cancelled | ErrorKind::Memory)
+    }
+}
+
+/// One step of what was being evaluated when the error happened, innermost first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TraceItem {
+    /// What was going on.
+    pub message: String,
+    /// Where.
+    pub span: SourceSpan,
+    /// Added by `builtins.addErrorContext`: shown even in short traces.
+    pub explicit: bool,
+}
+
+/// The contents of an [`Error`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct ErrorData {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// The message, without `error:`.
+    pub message: String,
+    /// Where, if known.
+    pub span: SourceSpan,
+    /// Names that may have been meant, best first.
+    pub suggestions: Vec<String>,
+    /// What was being evaluated, innermost first.
+    pub trace: Vec<TraceItem>,
+    /// A further place that matters (the other definition, the function called), with its caption.
+    pub related: Option<(String, SourceSpan)>,
+}
+
+/// An evaluation error: one word, cheap to pass and to keep in a failed thunk.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Error(Arc<ErrorData>);
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error without place; the machine adds that of the running instruction.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Arc::new(ErrorData {
+            kind,
+            message: message.into(),
+            span: SourceSpan::default(),
+            suggestions: Vec::new(),
+            trace: Vec::new(),
+            related: None,
+        }))
+    }
+
+    /// An error of kind [`ErrorKind::Other`].
+    #[cold]
+    pub fn other(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Other, message)
+    }
+
+    /// An error of kind [`ErrorKind::Type`].
+    #[cold]
+    pub fn type_error(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Type, message)
+    }
+
+    /// The contents.
+    pub fn data(&self) -> &ErrorData {
+        &self.0
+    }
+
+    /// The contents, to be changed.
+    pub fn data_mut(&mut self) -> &mut ErrorData {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// With a place, unless it has one.
+    pub fn at(mut self, span: SourceSpan) -> Error {
+        if self.0.span.start.is_none() {
+            self.data_mut().span = span;
+        }
+        self
+    }
+
+    /// With names that may have been meant.
+    pub fn suggest(mut self, names: Vec<String>) -> Error {
+        self.data_mut().suggestions = names;
+        self
+    }
+
+    /// With one more step of the trace.
+    pub fn context(mut self, message: impl Into<String>, span: SourceSpan, explicit: bool) -> Error {
+        self.data_mut().trace.push(TraceItem { message: message.into(), span, explicit });
+        self
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}

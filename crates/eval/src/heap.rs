@@ -1,0 +1,1113 @@
+//! The heap: bump-allocated objects, their layouts, and the only raw memory access of the evaluator.
+//!
+//! Objects are sequences of 8-byte words in blocks that the heap owns; they never move. The tag of a
+//! [`Value`] says which layout its object has:
+//!
+//! | tag | first word | then |
+//! |---|---|---|
+//! | thunk | code pointer and state (3 bits) | environment, or what the state says |
+//! | attribute set | pointer to its [`Shape`] | one value per name, in the shape's order |
+//! | list | length | the elements |
+//! | function | kind (8 bits), number of stored arguments, or lambda pointer | see [`FunctionRef`] |
+//! | string | length (32 bits), context (31 bits), indirect (1 bit) | the bytes, or a pointer into a buffer |
+//! | boxed | kind | float, large integer, path (a string value), external (an index) |
+//!
+//! Environments (`EnvPtr`) and shapes are not values but live here too. An environment's first word
+//! holds its parent (48 bits) and its number of slots (16 bits; 0xffff means that the number is in a
+//! second word, before the slots).
+//!
+//! **Soundness.** All accessors here rely on one invariant: *a `Value` with a pointer tag was made by
+//! this module, and its object is still allocated.* Values cannot be forged outside the crate (the
+//! word is private), and objects are released only when the heap is dropped or when a collection at a
+//! safepoint of the machine finds them unreachable from the machine's stacks and registered roots. Native
+//! functions run between safepoints, so a `Value` in a local variable of one is good until it returns.
+
+use crate::code::{Lambda, Op};
+use crate::context::ContextId;
+use crate::position::PosId;
+use crate::symbol::Symbol;
+use crate::value::{Type, Value, tag};
+
+/// States of a thunk, in the low bits of its first word.
+pub(crate) mod state {
+    /// Suspended: the word is a code pointer, the payload an environment.
+    pub const CODE: u64 = 0;
+    /// Evaluated: the payload is the value, never a thunk.
+    pub const VALUE: u64 = 1;
+    /// Suspended application: the word points to a function object, the payload is its argument.
+    pub const APPLY1: u64 = 2;
+    /// Like `APPLY1` with a second argument in a third word.
+    pub const APPLY2: u64 = 3;
+    /// Suspended selection: the word points to a thunk, the payload holds symbol and position.
+    pub const SELECT: u64 = 4;
+    /// Failed: the payload is the index of the error.
+    pub const FAILED: u64 = 5;
+    /// Being evaluated: the word's pointer is that of the former state, the payload is kept, and the
+    /// bits below say which state to go back to when evaluation is cancelled.
+    pub const BLACKHOLE_CODE: u64 = 6;
+    /// Being evaluated, formerly `APPLY1`, `APPLY2` or `SELECT`.
+    pub const BLACKHOLE_OTHER: u64 = 7;
+    pub const MASK: u64 = 7;
+}
+
+const FIRST_BLOCK: usize = 1 << 18;
+const BLOCK: usize = 2 << 20;
+/// Objects larger than this get a block of their own.
+const LARGE: usize = 1 << 17;
+
+struct Block {
+    start: *mut u8,
+    mapped: *mut u8,
+    mapped_len: usize,
+}
+
+/// Counts that `NIX_SHOW_STATS` prints.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Stats {
+    /// Thunks created.
+    pub thunks: u64,
+    /// Thunks that were asked for and already had their value.
+    pub avoided: u64,
+    /// Calls of functions written in Nix.
+    pub function_calls: u64,
+    /// Calls of builtins.
+    pub primop_calls: u64,
+    /// Variable look-ups through `with`.
+    pub lookups: u64,
+    /// `//` operations.
+    pub updates: u64,
+    /// Attributes copied by `//`.
+    pub update_values_copied: u64,
+    /// Environments created.
+    pub envs: u64,
+    /// Slots in them.
+    pub env_slots: u64,
+    /// Attribute sets created.
+    pub attrsets: u64,
+    /// Attributes in them.
+    pub attrs: u64,
+    /// Lists created.
+    pub lists: u64,
+    /// Elements in them.
+    pub list_elements: u64,
+    /// `++` operations.
+    pub list_concats: u64,
+    /// Strings created while evaluating.
+    pub strings: u64,
+    /// Shapes created.
+    pub shapes: u64,
+}
+
+/// The memory of one evaluator.
+pub struct Heap {
+    next: *mut u64,
+    end: *mut u64,
+    blocks: Vec<Block>,
+    mapped: usize,
+    limit: usize,
+    /// Set when the limit is exceeded; the machine polls it.
+    pub(crate) exhausted: bool,
+    /// Every object, in allocation order; kept only in stress mode.
+    pub(crate) ledger: Option<Vec<(usize, u32)>>,
+    pub(crate) empty_attrs: Value,
+    pub(crate) empty_list: Value,
+    pub(crate) empty_string: Value,
+    pub(crate) empty_shape: Shape,
+    /// Running counts.
+    pub stats: Stats,
+    appendable: (usize, usize),
+}
+
+/// A pointer to an environment; zero for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct EnvPtr(pub usize);
+
+impl EnvPtr {
+    pub const NONE: EnvPtr = EnvPtr(0);
+}
+
+/// A pointer to a thunk; zero for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct ThunkPtr(pub usize);
+
+impl ThunkPtr {
+    pub const NONE: ThunkPtr = ThunkPtr(0);
+}
+
+#[inline(always)]
+fn read(addr: usize, word: usize) -> u64 {
+    // SAFETY: by the module's invariant `addr` is that of a live object with more than `word` words.
+    unsafe { *(addr as *const u64).add(word) }
+}
+
+#[inline(always)]
+fn write(addr: usize, word: usize, value: u64) {
+    // SAFETY: by the module's invariant `addr` is that of a live object with more than `word` words,
+    // and no reference to its words exists: accessors copy words out.
+    unsafe { *(addr as *mut u64).add(word) = value }
+}
+
+impl Heap {
+    /// An empty heap that refuses to grow beyond `limit` bytes.
+    pub fn new(limit: usize) -> Heap {
+        let mut heap = Heap {
+            next: std::ptr::null_mut(),
+            end: std::ptr::null_mut(),
+            blocks: Vec::new(),
+            mapped: 0,
+            limit,
+            exhausted: false,
+            ledger: None,
+            empty_attrs: Value::NULL,
+            empty_list: Value::NULL,
+            empty_string: Value::NULL,
+            empty_shape: Shape(0),
+            stats: Stats::default(),
+            appendable: (0, 0),
+        };
+        let shape = heap.new_shape_raw(0);
+        heap.empty_shape = shape;
+        let attrs = heap.alloc(1);
+        write(attrs, 0, shape.0 as u64);
+        heap.empty_attrs = Value(attrs as u64 | tag::ATTRS);
+        let list = heap.alloc(1);
+        write(list, 0, 0);
+        heap.empty_list = Value(list as u64 | tag::LIST);
+        heap.empty_string = heap.string(b"", ContextId::EMPTY);
+        heap
+    }
+
+    /// Bytes obtained from the system.
+    pub fn mapped_bytes(&self) -> usize {
+        self.mapped
+    }
+
+    /// Bytes handed out or lost to block ends.
+    pub fn used_bytes(&self) -> usize {
+        self.mapped - (self.end as usize - self.next as usize)
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether `bytes` more would exceed the limit.
+    pub(crate) fn would_exceed(&self, bytes: usize) -> bool {
+        self.mapped.saturating_add(bytes) > self.limit
+    }
+
+    /// Reserves an object of `words` words, all zero, and returns its address.
+    #[inline(always)]
+    fn alloc(&mut self, words: usize) -> usize {
+        let start = self.next;
+        // The subtraction is of two addresses in (or one past) the same block.
+        if words * 8 <= self.end as usize - start as usize && self.ledger.is_none() {
+            // SAFETY: `words` words remain between `next` and `end`.
+            self.next = unsafe { start.add(words) };
+            return start as usize;
+        }
+        self.alloc_slow(words)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&mut self, words: usize) -> usize {
+        let bytes = words * 8;
+        let addr = if bytes <= self.end as usize - self.next as usize {
+            let start = self.next;
+            // SAFETY: as in `alloc`.
+            self.next = unsafe { start.add(words) };
+            start as usize
+        } else if bytes > LARGE {
+            self.map(bytes.next_multiple_of(4096), false) as usize
+        } else {
+            let size = if self.blocks.is_empty() { FIRST_BLOCK } else { BLOCK };
+            let start = self.map(size, size == BLOCK);
+            // SAFETY: the block has `size` bytes, and `words * 8 <= LARGE < size`.
+            unsafe {
+                self.next = start.cast::<u64>().add(words);
+                self.end = start.add(size).cast();
+            }
+            start as usize
+        };
+        if let Some(ledger) = &mut self.ledger {
+            ledger.push((addr, words as u32));
+        }
+        addr
+    }
+
+    fn map(&mut self, size: usize, huge: bool) -> *mut u8 {
+        self.mapped += size;
+        if self.mapped > self.limit {
+            self.exhausted = true;
+        }
+        let (mapped, mapped_len, start);
+        #[cfg(not(miri))]
+        {
+            let align = if huge { BLOCK } else { 4096 };
+            mapped_len = if huge { size + align } else { size };
+            // SAFETY: an anonymous private mapping has no preconditions.
+            let p = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    mapped_len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+            if p == libc::MAP_FAILED {
+                // The same end as any allocation of the standard library that the system refuses.
+                std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
+            }
+            mapped = p.cast::<u8>();
+            let offset = (mapped as usize).next_multiple_of(align) - mapped as usize;
+            // SAFETY: `offset < align`, and the mapping has `size + align` bytes when `align` matters.
+            start = unsafe { mapped.add(offset) };
+            if huge {
+                // SAFETY: the range lies inside the mapping; the advice does not change its contents.
+                unsafe { libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE) };
+            }
+        }
+        #[cfg(miri)]
+        {
+            let _ = huge;
+            mapped_len = size;
+            // SAFETY: the size is not zero.
+            mapped = unsafe {
+                std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align_unchecked(size, 4096))
+            };
+            start = mapped;
+        }
+        self.blocks.push(Block { start, mapped, mapped_len });
+        start
+    }
+
+    // ---- integers, floats, paths ------------------------------------------------------------------
+
+    /// An integer.
+    #[inline(always)]
+    pub fn int(&mut self, i: i64) -> Value {
+        match Value::small_int(i) {
+            Some(v) => v,
+            None => self.boxed(boxed::INT, i as u64),
+        }
+    }
+
+    /// A float.
+    pub fn float(&mut self, f: f64) -> Value {
+        self.boxed(boxed::FLOAT, f.to_bits())
+    }
+
+    /// A path; the bytes must be absolute and canonical.
+    pub fn path(&mut self, path: &[u8]) -> Value {
+        let s = self.string(path, ContextId::EMPTY);
+        self.boxed(boxed::PATH, s.0)
+    }
+
+    /// A value of the embedding program, by its index in the evaluator's table.
+    pub(crate) fn external(&mut self, index: usize) -> Value {
+        self.boxed(boxed::EXTERNAL, index as u64)
+    }
+
+    fn boxed(&mut self, kind: u64, payload: u64) -> Value {
+        let p = self.alloc(2);
+        write(p, 0, kind);
+        write(p, 1, payload);
+        Value(p as u64 | tag::BOXED)
+    }
+
+    // ---- strings ----------------------------------------------------------------------------------
+
+    /// A string. Longer than `u32::MAX` bytes is cut off by [`Heap::string_of_parts`]'s caller, which checks.
+    pub fn string(&mut self, bytes: &[u8], context: ContextId) -> Value {
+        self.stats.strings += 1;
+        let p = self.alloc(1 + bytes.len().div_ceil(8));
+        write(p, 0, bytes.len() as u64 | (u64::from(context.0) << 32));
+        // SAFETY: the object has room for the bytes after its first word, and is not yet shared.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), (p as *mut u8).add(8), bytes.len());
+        }
+        Value(p as u64 | tag::STRING)
+    }
+
+    /// The concatenation of strings, in time linear in the parts after the first: when the first part
+    /// was the last one to be extended, its spare room is used.
+    pub fn concat(&mut self, parts: &[Value], total: usize, context: ContextId) -> Value {
+        self.stats.strings += 1;
+        let Some((&first, rest)) = parts.split_first() else {
+            return self.empty_string;
+        };
+        let head = StringRef(first);
+        let head_len = head.len();
+        if total < 256 || head_len * 2 < total {
+            let p = self.alloc(1 + total.div_ceil(8));
+            write(p, 0, total as u64 | (u64::from(context.0) << 32));
+            self.fill(p + 8, 0, parts);
+            return Value(p as u64 | tag::STRING);
+        }
+        // Growing a large string: share a buffer with spare room, so that a loop of `+` stays linear.
+        let start = head.bytes().as_ptr() as usize;
+        let (buffer, filled) = if self.appendable.0 == start + head_len
+            && self.appendable.1 - self.appendable.0 >= total - head_len
+        {
+            (start, head_len)
+        } else {
+            let capacity = (total * 2).next_multiple_of(8);
+            let buffer = self.alloc(capacity / 8 + 1);
+            // The buffer is an object without tag: its first word holds its capacity.
+            write(buffer, 0, capacity as u64);
+            self.fill(buffer + 8, 0, &parts[..1]);
+            self.appendable = (0, buffer + 8 + capacity);
+            (buffer + 8, head_len)
+        };
+        self.fill(buffer, filled, rest);
+        self.appendable.0 = buffer + total;
+        let p = self.alloc(2);
+        write(p, 0, total as u64 | (u64::from(context.0) << 32) | INDIRECT);
+        write(p, 1, buffer as u64);
+        Value(p as u64 | tag::STRING)
+    }
+
+    fn fill(&mut self, start: usize, mut at: usize, parts: &[Value]) {
+        for part in parts {
+            let s = StringRef(*part);
+            let bytes = s.bytes();
+            // SAFETY: callers reserve the sum of the parts' lengths from `start`; the target is beyond
+            // the end of every string that shares the buffer, so the ranges do not overlap.
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), (start + at) as *mut u8, bytes.len());
+            }
+            at += bytes.len();
+        }
+    }
+
+    /// The same string with another context.
+    pub fn with_context(&mut self, s: StringRef, context: ContextId) -> Value {
+        if s.context() == context {
+            return s.0;
+        }
+        let bytes = s.bytes();
+        if bytes.len() < 64 {
+            return self.string(bytes, context);
+        }
+        let start = bytes.as_ptr() as u64;
+        let len = bytes.len() as u64;
+        let p = self.alloc(2);
+        write(p, 0, len | (u64::from(context.0) << 32) | INDIRECT);
+        write(p, 1, start);
+        Value(p as u64 | tag::STRING)
+    }
+
+    // ---- lists ------------------------------------------------------------------------------------
+
+    /// A list of the given elements.
+    pub fn list(&mut self, items: &[Value]) -> Value {
+        if items.is_empty() {
+            return self.empty_list;
+        }
+        let v = self.list_uninit(items.len());
+        // SAFETY: the list has room for `items`, and is not yet shared.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                items.as_ptr(),
+                ((v.addr()) as *mut Value).add(1),
+                items.len(),
+            );
+        }
+        v
+    }
+
+    /// A list whose elements are set with [`Heap::list_init`] before anything else happens.
+    pub(crate) fn list_uninit(&mut self, len: usize) -> Value {
+        self.stats.lists += 1;
+        self.stats.list_elements += len as u64;
+        let p = self.alloc(1 + len);
+        write(p, 0, len as u64);
+        Value(p as u64 | tag::LIST)
+    }
+
+    #[inline(always)]
+    pub(crate) fn list_init(&mut self, list: Value, index: usize, item: Value) {
+        write(list.addr(), 1 + index, item.0);
+    }
+
+    /// A list that joins lists.
+    pub fn concat_lists(&mut self, lists: &[Value]) -> Value {
+        let total: usize = lists.iter().map(|l| ListRef(*l).len()).sum();
+        if total == 0 {
+            return self.empty_list;
+        }
+        if let Some(only) = lists.iter().find(|l| ListRef(**l).len() == total) {
+            return *only;
+        }
+        let v = self.list_uninit(total);
+        let mut at = v.addr() + 8;
+        for l in lists {
+            let len = ListRef(*l).len();
+            // SAFETY: both ranges lie inside live lists; the target is not yet shared.
+            unsafe {
+                std::ptr::copy_nonoverlapping((l.addr() + 8) as *const u64, at as *mut u64, len);
+            }
+            at += len * 8;
+        }
+        v
+    }
+
+    // ---- attribute sets ---------------------------------------------------------------------------
+
+    fn new_shape_raw(&mut self, len: usize) -> Shape {
+        self.stats.shapes += 1;
+        let p = self.alloc(Shape::HEADER + len);
+        write(p, 0, len as u64);
+        Shape(p)
+    }
+
+    /// A shape with the given names, strictly increasing by symbol.
+    pub(crate) fn shape(&mut self, entries: impl ExactSizeIterator<Item = (Symbol, PosId)>) -> Shape {
+        let len = entries.len();
+        if len == 0 {
+            return self.empty_shape;
+        }
+        let shape = self.new_shape_raw(len);
+        for (i, (symbol, pos)) in entries.enumerate() {
+            shape.set(i, symbol, pos);
+        }
+        shape
+    }
+
+    /// A shape to be filled with [`Shape::set`], in increasing order of symbols.
+    pub(crate) fn shape_uninit(&mut self, len: usize) -> Shape {
+        if len == 0 { self.empty_shape } else { self.new_shape_raw(len) }
+    }
+
+    /// Shrinks a shape made by [`Heap::shape_uninit`] that is not yet shared.
+    pub(crate) fn shrink_shape(&mut self, shape: Shape, len: usize) -> Shape {
+        if len == 0 {
+            return self.empty_shape;
+        }
+        write(shape.0, 0, len as u64);
+        shape
+    }
+
+    /// An attribute set of the given shape; `values` in the shape's order.
+    pub(crate) fn attrs_of_shape(&mut self, shape: Shape, values: &[Value]) -> Value {
+        if values.is_empty() {
+            return self.empty_attrs;
+        }
+        let v = self.attrs_uninit(shape, values.len());
+        // SAFETY: the set has room for `values`, and is not yet shared.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                values.as_ptr(),
+                (v.addr() as *mut Value).add(1),
+                values.len(),
+            );
+        }
+        v
+    }
+
+    pub(crate) fn attrs_uninit(&mut self, shape: Shape, len: usize) -> Value {
+        if len == 0 {
+            return self.empty_attrs;
+        }
+        self.stats.attrsets += 1;
+        self.stats.attrs += len as u64;
+        let p = self.alloc(1 + len);
+        write(p, 0, shape.0 as u64);
+        Value(p as u64 | tag::ATTRS)
+    }
+
+    #[inline(always)]
+    pub(crate) fn attrs_init(&mut self, attrs: Value, index: usize, value: Value) {
+        write(attrs.addr(), 1 + index, value.0);
+    }
+
+    /// Copies `count` values from `from[at..]` to `to[to_at..]`, where `to` is not yet shared.
+    #[inline(always)]
+    pub(crate) fn attrs_copy(&mut self, to: Value, to_at: usize, from: AttrsRef, at: usize, count: usize) {
+        // SAFETY: callers stay within both sets; `to` was just allocated, so they do not overlap.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                (from.0.addr() as *const u64).add(1 + at),
+                (to.addr() as *mut u64).add(1 + to_at),
+                count,
+            );
+        }
+    }
+
+    // ---- functions --------------------------------------------------------------------------------
+
+    #[inline(always)]
+    pub(crate) fn closure(&mut self, lambda: *const Lambda, env: EnvPtr) -> Value {
+        let p = self.alloc(2);
+        write(p, 0, lambda as u64 | function::CLOSURE);
+        write(p, 1, env.0 as u64);
+        Value(p as u64 | tag::FUNCTION)
+    }
+
+    pub(crate) fn primop(&mut self, index: u32) -> Value {
+        let p = self.alloc(2);
+        write(p, 0, function::PRIMOP);
+        write(p, 1, u64::from(index));
+        Value(p as u64 | tag::FUNCTION)
+    }
+
+    /// A function that still lacks arguments: `callee` is a closure or primop.
+    pub(crate) fn partial(&mut self, callee: Value, args: &[Value]) -> Value {
+        let p = self.alloc(2 + args.len());
+        write(p, 0, function::PARTIAL | (args.len() as u64) << 3);
+        write(p, 1, callee.0);
+        for (i, arg) in args.iter().enumerate() {
+            write(p, 2 + i, arg.0);
+        }
+        Value(p as u64 | tag::FUNCTION)
+    }
+
+    // ---- environments and thunks ------------------------------------------------------------------
+
+    #[inline(always)]
+    pub(crate) fn env(&mut self, parent: EnvPtr, slots: usize) -> EnvPtr {
+        self.stats.envs += 1;
+        self.stats.env_slots += slots as u64;
+        if slots < 0xffff {
+            let p = self.alloc(1 + slots);
+            write(p, 0, parent.0 as u64 | (slots as u64) << 48);
+            EnvPtr(p)
+        } else {
+            // The slots follow the number, so that slot addresses do not depend on the size.
+            let p = self.alloc(2 + slots);
+            write(p, 0, slots as u64);
+            write(p, 1, parent.0 as u64 | 0xffff << 48);
+            EnvPtr(p + 8)
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn thunk(&mut self, code: *const Op, env: EnvPtr) -> Value {
+        self.stats.thunks += 1;
+        let p = self.alloc(2);
+        write(p, 0, code as u64 | state::CODE);
+        write(p, 1, env.0 as u64);
+        Value(p as u64)
+    }
+
+    /// The suspended application of a function object (not a thunk, not a functor) to one argument.
+    pub(crate) fn apply_thunk(&mut self, function: Value, arg: Value) -> Value {
+        debug_assert!(function.is_function());
+        self.stats.thunks += 1;
+        let p = self.alloc(2);
+        write(p, 0, function.addr() as u64 | state::APPLY1);
+        write(p, 1, arg.0);
+        Value(p as u64)
+    }
+
+    /// The suspended application of a function object to two arguments.
+    pub(crate) fn apply2_thunk(&mut self, function: Value, first: Value, second: Value) -> Value {
+        debug_assert!(function.is_function());
+        self.stats.thunks += 1;
+        let p = self.alloc(3);
+        write(p, 0, function.addr() as u64 | state::APPLY2);
+        write(p, 1, first.0);
+        write(p, 2, second.0);
+        Value(p as u64)
+    }
+
+    /// A thunk that is evaluated already, where one is needed to point to.
+    pub(crate) fn evaluated_thunk(&mut self, value: Value) -> Value {
+        let p = self.alloc(2);
+        write(p, 0, state::VALUE);
+        write(p, 1, value.0);
+        Value(p as u64)
+    }
+
+    /// The suspended selection of `symbol` from the value of an unevaluated thunk.
+    pub(crate) fn select_thunk(&mut self, set: Value, symbol: Symbol, pos: PosId) -> Value {
+        debug_assert!(set.is_thunk());
+        self.stats.thunks += 1;
+        let p = self.alloc(2);
+        write(p, 0, set.addr() as u64 | state::SELECT);
+        write(p, 1, u64::from(symbol.0) | u64::from(pos.0) << 32);
+        Value(p as u64)
+    }
+}
+
+impl Heap {
+    /// Overwrites and forgets every object of the ledger that is not live.
+    pub(crate) fn poison(&mut self, live: impl Fn(usize) -> bool) {
+        let Some(ledger) = &mut self.ledger else { return };
+        ledger.retain(|&(addr, words)| {
+            if live(addr) {
+                return true;
+            }
+            for i in 0..words as usize {
+                write(addr, i, Value::POISON.0);
+            }
+            false
+        });
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        for block in &self.blocks {
+            let _ = block.start;
+            #[cfg(not(miri))]
+            // SAFETY: the mapping was made by `map` and is unmapped once; nothing outlives the heap.
+            unsafe {
+                libc::munmap(block.mapped.cast(), block.mapped_len);
+            }
+            #[cfg(miri)]
+            // SAFETY: allocated by `map` with this layout.
+            unsafe {
+                std::alloc::dealloc(
+                    block.mapped,
+                    std::alloc::Layout::from_size_align_unchecked(block.mapped_len, 4096),
+                );
+            }
+        }
+    }
+}
+
+const INDIRECT: u64 = 1 << 63;
+
+pub(crate) mod boxed {
+    pub const FLOAT: u64 = 0;
+    pub const INT: u64 = 1;
+    pub const PATH: u64 = 2;
+    pub const EXTERNAL: u64 = 3;
+}
+
+pub(crate) mod function {
+    pub const CLOSURE: u64 = 0;
+    pub const PRIMOP: u64 = 1;
+    pub const PARTIAL: u64 = 2;
+    pub const MASK: u64 = 7;
+}
+
+// ---- environments ---------------------------------------------------------------------------------
+
+impl EnvPtr {
+    #[inline(always)]
+    pub fn parent(self) -> EnvPtr {
+        EnvPtr((read(self.0, 0) & 0xffff_ffff_ffff) as usize)
+    }
+
+    #[inline(always)]
+    pub fn ancestor(self, depth: usize) -> EnvPtr {
+        let mut env = self;
+        for _ in 0..depth {
+            env = env.parent();
+        }
+        env
+    }
+
+    #[inline(always)]
+    pub fn get(self, slot: usize) -> Value {
+        Value(read(self.0, 1 + slot))
+    }
+
+    #[inline(always)]
+    pub fn set(self, slot: usize, value: Value) {
+        write(self.0, 1 + slot, value.0);
+    }
+
+    pub fn len(self) -> usize {
+        match (read(self.0, 0) >> 48) as usize {
+            0xffff => read(self.0 - 8, 0) as usize,
+            n => n,
+        }
+    }
+}
+
+// ---- thunks ---------------------------------------------------------------------------------------
+
+impl ThunkPtr {
+    #[inline(always)]
+    pub fn of(v: Value) -> ThunkPtr {
+        debug_assert!(v.is_thunk());
+        ThunkPtr(v.addr())
+    }
+    #[inline(always)]
+    pub fn head(self) -> u64 {
+        read(self.0, 0)
+    }
+    #[inline(always)]
+    pub fn payload(self) -> u64 {
+        read(self.0, 1)
+    }
+    #[inline(always)]
+    pub fn payload2(self) -> u64 {
+        read(self.0, 2)
+    }
+    /// The value, if evaluated.
+    #[inline(always)]
+    pub fn value(self) -> Option<Value> {
+        (self.head() == state::VALUE).then(|| Value(self.payload()))
+    }
+    #[inline(always)]
+    pub fn set_head(self, head: u64) {
+        write(self.0, 0, head);
+    }
+    #[inline(always)]
+    pub fn set_value(self, v: Value) {
+        debug_assert!(!v.is_thunk());
+        write(self.0, 1, v.0);
+        write(self.0, 0, state::VALUE);
+    }
+    pub fn set_failed(self, error: usize) {
+        write(self.0, 1, error as u64);
+        write(self.0, 0, state::FAILED);
+    }
+}
+
+impl Value {
+    /// Follows an evaluated thunk to its value; an unevaluated one stays itself.
+    #[inline(always)]
+    pub fn resolved(self) -> Value {
+        if self.is_thunk() && self.0 != 0 {
+            ThunkPtr::of(self).value().unwrap_or(self)
+        } else {
+            self
+        }
+    }
+
+    /// The type; an evaluated thunk has that of its value.
+    pub fn type_of(self) -> Type {
+        let v = self.resolved();
+        match v.tag() {
+            tag::THUNK => Type::Thunk,
+            tag::INT => Type::Int,
+            tag::ATTRS => Type::Attrs,
+            tag::LIST => Type::List,
+            tag::FUNCTION => Type::Function,
+            tag::STRING => Type::String,
+            tag::BOXED => match read(v.addr(), 0) {
+                boxed::FLOAT => Type::Float,
+                boxed::INT => Type::Int,
+                boxed::PATH => Type::Path,
+                _ => Type::External,
+            },
+            _ if v.is_null() => Type::Null,
+            _ => Type::Bool,
+        }
+    }
+
+    /// The integer, if it is one.
+    #[inline(always)]
+    pub fn as_int(self) -> Option<i64> {
+        if self.tag() == tag::INT {
+            Some((self.0 as i64) >> 3)
+        } else if self.tag() == tag::BOXED && read(self.addr(), 0) == boxed::INT {
+            Some(read(self.addr(), 1) as i64)
+        } else {
+            None
+        }
+    }
+
+    /// The float, if it is one (an integer is not).
+    #[inline(always)]
+    pub fn as_float(self) -> Option<f64> {
+        (self.tag() == tag::BOXED && read(self.addr(), 0) == boxed::FLOAT)
+            .then(|| f64::from_bits(read(self.addr(), 1)))
+    }
+
+    /// The path's bytes as a string without context, if it is a path.
+    #[inline(always)]
+    pub fn as_path(self) -> Option<StringRef> {
+        (self.tag() == tag::BOXED && read(self.addr(), 0) == boxed::PATH)
+            .then(|| StringRef(Value(read(self.addr(), 1))))
+    }
+
+    pub(crate) fn as_external(self) -> Option<usize> {
+        (self.tag() == tag::BOXED && read(self.addr(), 0) == boxed::EXTERNAL)
+            .then(|| read(self.addr(), 1) as usize)
+    }
+
+    /// The string, if it is one.
+    #[inline(always)]
+    pub fn as_string(self) -> Option<StringRef> {
+        self.is_string().then_some(StringRef(self))
+    }
+
+    /// The list, if it is one.
+    #[inline(always)]
+    pub fn as_list(self) -> Option<ListRef> {
+        self.is_list().then_some(ListRef(self))
+    }
+
+    /// The attribute set, if it is one.
+    #[inline(always)]
+    pub fn as_attrs(self) -> Option<AttrsRef> {
+        self.is_attrs().then_some(AttrsRef(self))
+    }
+
+    /// The function, if it is one.
+    #[inline(always)]
+    pub fn as_function(self) -> Option<FunctionRef> {
+        self.is_function().then_some(FunctionRef(self))
+    }
+}
+
+// ---- references to objects ------------------------------------------------------------------------
+
+/// A value known to be a string.
+#[derive(Clone, Copy, Debug)]
+pub struct StringRef(pub(crate) Value);
+
+impl StringRef {
+    /// The value.
+    pub fn value(self) -> Value {
+        self.0
+    }
+    /// Length in bytes.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        (read(self.0.addr(), 0) & 0xffff_ffff) as usize
+    }
+    /// Whether it has no bytes.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+    /// The context.
+    #[inline(always)]
+    pub fn context(self) -> ContextId {
+        ContextId((read(self.0.addr(), 0) >> 32) as u32 & 0x7fff_ffff)
+    }
+    /// The bytes.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        let addr = self.0.addr();
+        let head = read(addr, 0);
+        let start = if head & INDIRECT != 0 { read(addr, 1) as usize } else { addr + 8 };
+        // SAFETY: a live string has this many initialised bytes there, and they never change.
+        unsafe { std::slice::from_raw_parts(start as *const u8, (head & 0xffff_ffff) as usize) }
+    }
+    /// The object that holds the bytes, when it is another one.
+    pub(crate) fn buffer(self) -> Option<usize> {
+        let addr = self.0.addr();
+        (read(addr, 0) & INDIRECT != 0).then(|| read(addr, 1) as usize - 8)
+    }
+    /// The bytes as text, with replacement characters where they are not UTF-8.
+    pub fn to_text(self) -> String {
+        String::from_utf8_lossy(self.bytes()).into_owned()
+    }
+}
+
+/// A value known to be a list.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRef(pub(crate) Value);
+
+impl ListRef {
+    /// The value.
+    pub fn value(self) -> Value {
+        self.0
+    }
+    /// Number of elements.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        read(self.0.addr(), 0) as usize
+    }
+    /// Whether it has no elements.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+    /// The element at `index`; an evaluated thunk is followed. `None` beyond the end.
+    #[inline(always)]
+    pub fn get(self, index: usize) -> Option<Value> {
+        (index < self.len()).then(|| Value(read(self.0.addr(), 1 + index)).resolved())
+    }
+    pub(crate) fn raw(self) -> impl Iterator<Item = Value> {
+        (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)))
+    }
+    /// The elements, as [`ListRef::get`] gives them.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = Value> {
+        (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)).resolved())
+    }
+}
+
+/// The sorted names (and positions) that attribute sets built alike share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Shape(pub(crate) usize);
+
+impl Shape {
+    /// Words before the names: length and flags; pointer to the order by name.
+    const HEADER: usize = 2;
+    const STATIC: u64 = 1 << 32;
+
+    /// Number of names.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        (read(self.0, 0) & 0xffff_ffff) as usize
+    }
+    /// Whether there are no names.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+    /// Whether it comes from the program's text, so that transitions from it are worth keeping.
+    pub(crate) fn is_static(self) -> bool {
+        read(self.0, 0) & Shape::STATIC != 0
+    }
+    pub(crate) fn set_static(self) {
+        write(self.0, 0, read(self.0, 0) | Shape::STATIC);
+    }
+    #[inline(always)]
+    pub(crate) fn set(self, index: usize, symbol: Symbol, pos: PosId) {
+        write(
+            self.0,
+            Shape::HEADER + index,
+            u64::from(symbol.0) | u64::from(pos.0) << 32,
+        );
+    }
+    #[inline(always)]
+    pub(crate) fn symbol(self, index: usize) -> Symbol {
+        Symbol(read(self.0, Shape::HEADER + index) as u32)
+    }
+    #[inline(always)]
+    pub(crate) fn pos(self, index: usize) -> PosId {
+        PosId((read(self.0, Shape::HEADER + index) >> 32) as u32)
+    }
+    #[inline(always)]
+    pub(crate) fn entry(self, index: usize) -> (Symbol, PosId) {
+        let w = read(self.0, Shape::HEADER + index);
+        (Symbol(w as u32), PosId((w >> 32) as u32))
+    }
+    /// Copies entries from another shape into this one, which is not yet shared.
+    pub(crate) fn copy(self, at: usize, from: Shape, from_at: usize, count: usize) {
+        // SAFETY: callers stay within both shapes, which are distinct objects.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                (from.0 as *const u64).add(Shape::HEADER + from_at),
+                (self.0 as *mut u64).add(Shape::HEADER + at),
+                count,
+            );
+        }
+    }
+    /// Index of a name, in logarithmic time.
+    #[inline]
+    pub(crate) fn find(self, symbol: Symbol) -> Option<usize> {
+        self.lower_bound(0, symbol).ok()
+    }
+    /// Index of a name at or after `from`, or the index where it would be.
+    #[inline]
+    pub(crate) fn lower_bound(self, from: usize, symbol: Symbol) -> Result<usize, usize> {
+        let (mut low, mut high) = (from, self.len());
+        while low < high {
+            let mid = (low + high) / 2;
+            match self.symbol(mid).cmp(&symbol) {
+                std::cmp::Ordering::Less => low = mid + 1,
+                std::cmp::Ordering::Greater => high = mid,
+                std::cmp::Ordering::Equal => return Ok(mid),
+            }
+        }
+        Err(low)
+    }
+    /// The order by name, if it was computed.
+    pub(crate) fn order(self) -> Option<&'static [u32]> {
+        let p = read(self.0, 1) as usize;
+        // SAFETY: `Heap::set_order` stored the address of `len` initialised `u32`s in the heap. The
+        // lifetime is the heap's; callers (one, in `Evaluator::sorted`) do not let it escape.
+        (p != 0).then(|| unsafe { std::slice::from_raw_parts(p as *const u32, self.len()) })
+    }
+}
+
+impl Heap {
+    pub(crate) fn set_order(&mut self, shape: Shape, order: &[u32]) {
+        let p = self.alloc(order.len().div_ceil(2));
+        // SAFETY: just allocated with room for `order.len()` `u32`s.
+        unsafe { std::ptr::copy_nonoverlapping(order.as_ptr(), p as *mut u32, order.len()) };
+        write(shape.0, 1, p as u64);
+    }
+}
+
+/// A value known to be an attribute set.
+#[derive(Clone, Copy, Debug)]
+pub struct AttrsRef(pub(crate) Value);
+
+impl AttrsRef {
+    /// The value.
+    pub fn value(self) -> Value {
+        self.0
+    }
+    /// The shape.
+    #[inline(always)]
+    pub fn shape(self) -> Shape {
+        Shape(read(self.0.addr(), 0) as usize)
+    }
+    /// Number of attributes.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.shape().len()
+    }
+    /// Whether it has no attributes.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+    /// The value of a name; an evaluated thunk is followed. Logarithmic time.
+    #[inline]
+    pub fn get(self, symbol: Symbol) -> Option<Value> {
+        self.shape().find(symbol).map(|i| self.at(i))
+    }
+    /// The value at an index of the shape.
+    #[inline(always)]
+    pub(crate) fn at(self, index: usize) -> Value {
+        Value(read(self.0.addr(), 1 + index)).resolved()
+    }
+    pub(crate) fn raw(self) -> impl Iterator<Item = Value> {
+        (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)))
+    }
+    /// Name, value and position of each attribute, ordered by symbol (not by name).
+    pub fn iter(self) -> impl ExactSizeIterator<Item = (Symbol, Value, PosId)> {
+        let shape = self.shape();
+        (0..shape.len()).map(move |i| {
+            let (symbol, pos) = shape.entry(i);
+            (symbol, self.at(i), pos)
+        })
+    }
+}
+
+/// A value known to be a function.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionRef(pub(crate) Value);
+
+/// What a function value is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Callee {
+    Closure(*const Lambda, EnvPtr),
+    Primop(u32),
+    Partial,
+}
+
+impl FunctionRef {
+    /// The value.
+    pub fn value(self) -> Value {
+        self.0
+    }
+    #[inline(always)]
+    pub(crate) fn callee(self) -> Callee {
+        let addr = self.0.addr();
+        let head = read(addr, 0);
+        match head & function::MASK {
+            function::CLOSURE => {
+                Callee::Closure((head & !function::MASK) as *const Lambda, EnvPtr(read(addr, 1) as usize))
+            }
+            function::PRIMOP => Callee::Primop(read(addr, 1) as u32),
+            _ => Callee::Partial,
+        }
+    }
+    /// Of a partial application: its function.
+    pub(crate) fn partial_callee(self) -> Value {
+        Value(read(self.0.addr(), 1))
+    }
+    /// Of a partial application: number of arguments it has.
+    pub(crate) fn partial_len(self) -> usize {
+        (read(self.0.addr(), 0) >> 3) as usize
+    }
+    pub(crate) fn partial_arg(self, index: usize) -> Value {
+        Value(read(self.0.addr(), 2 + index))
+    }
+}
