@@ -10,3 +10,21 @@
 //! How data flows: bytes in, bytes (or ranges of the input, or events) out. Nix strings are byte
 //! strings without an encoding, so nothing here requires UTF-8 unless the format does.
 pub mod pure;
+
+mod attrs;
+mod contexts;
+mod control;
+mod data;
+mod derivations;
+mod environment;
+mod files;
+mod functions;
+mod hashing;
+mod install;
+mod lists;
+mod numbers;
+mod strings;
+mod table;
+mod types;
+
+pub use install::{install, tables};

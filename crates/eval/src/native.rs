@@ -90,3 +90,12 @@ pub struct Builtin {
     /// What it does, in Markdown: arguments, result, errors.
     pub doc: &'static str,
 }
+
+impl Builtin {
+    /// The same, visible without `builtins.` too.
+    #[must_use]
+    pub const fn global(mut self) -> Builtin {
+        self.global = true;
+        self
+    }
+}

@@ -1,0 +1,6 @@
+//! Attribute sets.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

@@ -1,0 +1,6 @@
+//! String contexts.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

@@ -1,0 +1,6 @@
+//! Errors, evaluation order, tracing, imports.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

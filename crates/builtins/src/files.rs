@@ -1,0 +1,6 @@
+//! Files, search path, sources.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

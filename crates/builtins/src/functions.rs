@@ -1,0 +1,6 @@
+//! Functions and their arguments.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

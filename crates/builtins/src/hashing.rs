@@ -1,0 +1,6 @@
+//! Hashes.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];

@@ -1,0 +1,6 @@
+//! Arithmetic and comparison.
+
+use nivis_eval::Builtin;
+
+/// The builtins of this module.
+pub static TABLE: &[Builtin] = &[];
