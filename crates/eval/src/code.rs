@@ -92,7 +92,8 @@ pub(crate) enum Op {
     Less,
     Eq,
     Update,
-    Concat,
+    /// Pop lists, push their concatenation.
+    Concat(u32),
     /// Turn the top into a string as interpolation does.
     CoercePart,
     /// Turn the top into a string as interpolation into a path does.
@@ -119,7 +120,7 @@ pub(crate) struct Site {
     pub symbol: Symbol,
     pub shape: Shape,
     pub index: u32,
-    /// Distance of a conditional jump.
+    /// Distance of a conditional jump; of `Inherit`, the position of the attribute.
     pub jump: i32,
 }
 
@@ -163,6 +164,8 @@ pub(crate) struct Lambda {
     /// Name it was bound to, for messages.
     pub name: Cell<Option<Symbol>>,
     pub pos: PosId,
+    /// Name (none for a pattern without `@`) and place of each parameter.
+    pub params: Box<[(Option<Symbol>, PosId)]>,
     /// The value of `builtins.functionArgs`, once computed.
     pub args: Cell<Value>,
 }

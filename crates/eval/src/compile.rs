@@ -380,6 +380,13 @@ impl Compiler<'_, '_> {
         sites.len() as u32 - 1
     }
 
+    /// A site that does not jump keeps its position where others keep their distance.
+    fn inherit_site(&mut self, symbol: Symbol, at: u32) -> u32 {
+        let site = self.site(symbol);
+        self.machine.tables.sites[site as usize].jump = offset(self.file.base, at).0 as i32;
+        site
+    }
+
     fn push_slot(&self, unit: &mut Unit, depth: u32, slot: u32) -> Result<()> {
         if depth == 0 {
             self.emit(unit, Op::Local(slot));
@@ -735,6 +742,20 @@ impl Compiler<'_, '_> {
             }
             return Ok(());
         }
+        if op == BinaryOp::Concat {
+            // `++` associates to the right: a chain is joined at once, so that it is not quadratic.
+            self.strict(unit, left)?;
+            let mut rest = right;
+            let mut count = 2;
+            while let Expr::Binary { op: BinaryOp::Concat, left, right } = self.ast.expr(rest) {
+                self.strict(unit, left)?;
+                rest = right;
+                count += 1;
+            }
+            self.strict(unit, rest)?;
+            self.emit_at(unit, Op::Concat(count), e);
+            return Ok(());
+        }
         match op {
             BinaryOp::And | BinaryOp::Or | BinaryOp::Implies => {
                 self.strict(unit, left)?;
@@ -765,7 +786,6 @@ impl Compiler<'_, '_> {
             BinaryOp::Sub => Op::Sub,
             BinaryOp::Mul => Op::Mul,
             BinaryOp::Div => Op::Div,
-            BinaryOp::Concat => Op::Concat,
             BinaryOp::Update => Op::Update,
             BinaryOp::Eq | BinaryOp::Ne => Op::Eq,
             _ => Op::Less,
@@ -1002,7 +1022,7 @@ impl Compiler<'_, '_> {
                     }
                     AttrValue::InheritFrom(i) => {
                         let distance = pushed + from.len() - 1 - i as usize;
-                        let site = self.site(*symbol);
+                        let site = self.inherit_site(*symbol, attr.span.start);
                         match u16::try_from(distance) {
                             Ok(distance) => {
                                 self.emit_span(unit, Op::Inherit(distance, site), attr.span);
@@ -1099,7 +1119,7 @@ impl Compiler<'_, '_> {
                 for (i, attr) in attrs.iter().enumerate() {
                     let AttrValue::InheritFrom(index) = attr.value else { continue };
                     let Some(&slot) = from_slots.get(index as usize) else { continue };
-                    let site = self.site(self.symbol(attr.name));
+                    let site = self.inherit_site(self.symbol(attr.name), attr.span.start);
                     match u16::try_from(slot) {
                         Ok(slot) => {
                             self.emit_span(unit, Op::InheritLocal(slot, site), attr.span);
@@ -1195,6 +1215,14 @@ impl Compiler<'_, '_> {
                 defaults.push(f.default);
             }
         }
+        let mut params = Vec::with_capacity(chain.len());
+        let mut at = e;
+        for l in &chain {
+            let name = l.param.map(|p| self.symbol(p));
+            params.push((name, offset(self.file.base, self.ast.span(at).start)));
+            at = l.body;
+        }
+        let params = params.into_boxed_slice();
         let index = self.machine.tables.lambdas.len() as u32;
         let local = self.lambdas.len();
         self.machine.tables.lambdas.push(std::ptr::null());
@@ -1207,6 +1235,7 @@ impl Compiler<'_, '_> {
             index,
             name: Cell::new(name),
             pos: offset(self.file.base, self.ast.span(e).start),
+            params,
             args: Cell::new(Value::EMPTY),
         });
         let result = self.lambda_body(last.body, index, local, &mut entries, &defaults);

@@ -21,6 +21,7 @@ pub mod native;
 pub mod ops;
 pub mod position;
 pub mod print;
+pub mod signature;
 pub mod symbol;
 pub mod value;
 

@@ -8,7 +8,7 @@
 //! Every value the machine still needs is on one of the two stacks, in a table of constants, in the
 //! import cache or in a registered root: that is what [`Machine::safepoint`] may rely on.
 
-use crate::code::{Default as FormalDefault, Lambda, Op, Tables};
+use crate::code::{Default as FormalDefault, Lambda, Op, Site, Tables};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
@@ -1420,12 +1420,12 @@ impl Machine {
                 Op::Inherit(distance, site) => {
                     let at = self.stack.len() - 1 - distance as usize;
                     let set = self.stack[at];
-                    let v = self.delayed_select(set, site, ip);
+                    let v = self.delayed_select(set, site);
                     self.stack.push(v);
                 }
                 Op::InheritLocal(slot, site) => {
                     let set = env.get(slot as usize);
-                    let v = self.delayed_select(set, site, ip);
+                    let v = self.delayed_select(set, site);
                     self.stack.push(v);
                 }
                 Op::Slide(n) => {
@@ -1673,18 +1673,20 @@ impl Machine {
                         (_, None) => fail!(self.expected(Type::Attrs, right)),
                     }
                 }
-                Op::Concat => {
-                    let (right, left) = (pop!(), top!());
-                    match (left.as_list(), right.as_list()) {
-                        (Some(a), Some(b)) => {
-                            self.heap.stats.list_concats += 1;
-                            check!(self.check_memory((a.len() + b.len()) * 8));
-                            let v = self.heap.concat_lists(&[left, right]);
-                            set_top!(v);
+                Op::Concat(n) => {
+                    let at = self.stack.len() - n as usize;
+                    let mut total = 0;
+                    for i in at..self.stack.len() {
+                        match self.stack[i].as_list() {
+                            Some(list) => total += list.len(),
+                            None => fail!(self.expected(Type::List, self.stack[i])),
                         }
-                        (None, _) => fail!(self.expected(Type::List, left)),
-                        (_, None) => fail!(self.expected(Type::List, right)),
                     }
+                    self.heap.stats.list_concats += 1;
+                    check!(self.check_memory(total * 8));
+                    let v = self.heap.concat_lists(&self.stack[at..]);
+                    self.stack.truncate(at);
+                    self.stack.push(v);
                 }
                 Op::CoercePart => {
                     let v = top!();
@@ -1795,15 +1797,15 @@ impl Machine {
         Some(attrs.at(index))
     }
 
-    fn delayed_select(&mut self, set: Value, site: u32, ip: *const Op) -> Value {
+    fn delayed_select(&mut self, set: Value, site: u32) -> Value {
         let resolved = set.resolved();
         if let Some(attrs) = resolved.as_attrs()
             && let Some(v) = self.lookup(attrs, site)
         {
             return v;
         }
-        let pos = self.tables.span(ip.wrapping_sub(1)).map_or(PosId::NONE, |s| s.start);
-        let symbol = self.tables.sites[site as usize].symbol;
+        let Site { symbol, jump: pos, .. } = self.tables.sites[site as usize];
+        let pos = PosId(pos as u32);
         let thunk = if set.is_thunk() { set } else { self.heap.evaluated_thunk(resolved) };
         self.heap.select_thunk(thunk, symbol, pos)
     }
