@@ -142,6 +142,16 @@ impl Contexts {
         u
     }
 
+    /// The elements' numbers, increasing; dense from zero within one evaluator.
+    pub fn ids(&self, context: ContextId) -> &[u32] {
+        self.set_list.get(context.0 as usize).map_or(&[], |s| s)
+    }
+
+    /// The element of a number.
+    pub fn get(&self, id: u32) -> Option<&ContextElement> {
+        self.element_list.get(id as usize)
+    }
+
     /// The elements, in no particular order.
     pub fn elements(&self, context: ContextId) -> impl ExactSizeIterator<Item = &ContextElement> {
         let ids: &[u32] = self.set_list.get(context.0 as usize).map_or(&[], |s| s);

@@ -1,5 +1,6 @@
 //! Everything outside the evaluator, behind one trait.
 
+use crate::context::ContextElement;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -97,4 +98,68 @@ pub trait Host {
     /// Puts a file or folder into the store under `name` and returns its store path; in read-only
     /// evaluation only the path is computed. `keep` decides which files below a folder are taken.
     fn copy_to_store(&self, path: &Path, name: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// Like [`Host::copy_to_store`], in all its variations (`builtins.path`, `builtins.filterSource`). The default
+    /// knows the plain one alone.
+    fn add_path(&self, request: &AddPath<'_>) -> io::Result<Vec<u8>> {
+        if request.recursive && request.keep.is_none() && request.sha256.is_none() {
+            return self.copy_to_store(request.path, request.name);
+        }
+        Err(io::Error::other("this host cannot add filtered or flat files to a store"))
+    }
+
+    /// Whether [`Host::write_store_text`] does anything; when not, texts are not put together only to be dropped.
+    fn keeps_store_texts(&self) -> bool {
+        false
+    }
+
+    /// Writes a text file (`builtins.toFile`, a `.drv` file) to the store. `path` is its full store path, which
+    /// follows from name, contents and references; `references` are full store paths, sorted.
+    fn write_store_text(&self, path: &[u8], contents: &[u8], references: &[&[u8]]) -> io::Result<()> {
+        let _ = (path, contents, references);
+        Ok(())
+    }
+
+    /// The store paths that a store object refers to, as far as the host knows.
+    fn references(&self, store_path: &[u8]) -> Vec<Vec<u8>> {
+        let _ = store_path;
+        Vec::new()
+    }
+
+    /// Makes sure that a store object exists before evaluation reads a file through it; an output may be built for
+    /// that. The default builds nothing and looks whether the file is there.
+    fn realise(&self, element: &ContextElement) -> io::Result<()> {
+        let shown = String::from_utf8_lossy(element.path()).into_owned();
+        if let ContextElement::Output { output, .. } = element {
+            return Err(io::Error::other(format!(
+                "cannot build '{shown}^{}' during evaluation: this evaluator builds nothing",
+                String::from_utf8_lossy(output)
+            )));
+        }
+        match self.file_type(crate::machine::bytes_path(element.path()))? {
+            Some(_) => Ok(()),
+            None => Err(io::Error::other(format!("path '{shown}' is not valid"))),
+        }
+    }
+}
+
+/// What [`Host::add_path`] is to put into the store.
+#[derive(Clone, Copy)]
+pub struct AddPath<'a> {
+    /// The file or folder.
+    pub path: &'a Path,
+    /// The name that it gets in the store.
+    pub name: &'a [u8],
+    /// Whether the archive of the file or folder is hashed; otherwise the bytes of a regular file.
+    pub recursive: bool,
+    /// Which files below a folder are taken, by full path; all of them when there is no such function.
+    pub keep: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// The SHA-256 that the result must have.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl std::fmt::Debug for AddPath<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AddPath").field("path", &self.path).field("recursive", &self.recursive).finish_non_exhaustive()
+    }
 }

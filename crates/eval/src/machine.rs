@@ -19,8 +19,9 @@ use crate::ops;
 use crate::position::{Origin, PosId, SourceMap, SourceSpan};
 use crate::symbol::{Symbol, Symbols};
 use crate::value::{Type, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use std::any::{Any, TypeId};
+use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -201,7 +202,8 @@ pub struct Machine {
     externals: Vec<Rc<dyn Any>>,
     extensions: FxHashMap<TypeId, Box<dyn Any>>,
     transitions: FxHashMap<(Shape, Shape), Transition>,
-    /// Removal and intersection results for pairs of shapes built alike.
+    /// Shapes that `//` made of static ones, by the hash of their entries.
+    shapes: FxHashMap<u64, Vec<Shape>>,
     cancel: CancelToken,
     ticks: u32,
     /// Steps left, when limited.
@@ -266,6 +268,7 @@ impl Machine {
             externals: Vec::new(),
             extensions: FxHashMap::default(),
             transitions: FxHashMap::default(),
+            shapes: FxHashMap::default(),
             cancel: CancelToken::default(),
             ticks: TICKS,
             fuel: None,
@@ -533,6 +536,11 @@ impl Machine {
         Ok(v)
     }
 
+    /// Makes a value that of a file, which is then never read from the host.
+    pub fn preload(&mut self, path: &Path, value: Value) {
+        self.imports.insert(path.to_path_buf(), value);
+    }
+
     /// Like [`Machine::load_file`], with variables around the file and without remembering the result.
     ///
     /// # Errors
@@ -729,6 +737,7 @@ impl Machine {
             .iter()
             .copied()
             .chain(self.transitions.iter().flat_map(|(k, t)| [k.0, k.1, t.shape]))
+            .chain(self.shapes.values().flatten().copied())
             .chain(self.tables.sites.iter().map(|s| s.shape));
         crate::trace::poison_unreachable(&mut self.heap, roots, envs, thunks, shapes);
     }
@@ -2123,6 +2132,20 @@ impl Machine {
         order.iter().map(|i| item(*i)).collect()
     }
 
+    /// The attribute at `index` in the order of names; constant time but for the first use of a set's shape.
+    pub fn sorted_attr(&mut self, attrs: AttrsRef, index: usize) -> Option<(Symbol, Value, PosId)> {
+        let shape = attrs.shape();
+        if index >= shape.len() {
+            return None;
+        }
+        if shape.order().is_none() && shape.len() > 1 {
+            self.sorted_attrs(attrs);
+        }
+        let at = shape.order().map_or(index, |o| o[index] as usize);
+        let (symbol, pos) = shape.entry(at);
+        Some((symbol, attrs.at(at), pos))
+    }
+
     /// The value of the attribute that is at `index` in the order of names.
     pub(crate) fn attr_by_name_order(&mut self, attrs: AttrsRef, index: usize) -> Value {
         if attrs.shape().order().is_none() && attrs.len() > 1 {
@@ -2182,20 +2205,48 @@ impl Machine {
             return right.value();
         }
         self.heap.stats.update_values_copied += plan.len() as u64;
-        let shape = self.heap.shape_uninit(plan.len());
+        let entry = |source: u32| {
+            let shape = if source & 1 == 1 { b } else { a };
+            shape.entry((source >> 1) as usize)
+        };
+        let keep = known && plan.len() <= 256;
+        let shape = if keep {
+            self.interned_shape(plan.iter().map(|s| entry(*s)))
+        } else {
+            self.heap.shape(plan.iter().map(|s| entry(*s)))
+        };
         let v = self.heap.attrs_uninit(shape, plan.len());
         for (at, source) in plan.iter().enumerate() {
             let from = if source & 1 == 1 { right } else { left };
-            let index = (source >> 1) as usize;
-            let (symbol, pos) = from.shape().entry(index);
-            shape.set(at, symbol, pos);
-            self.heap.attrs_init(v, at, from.at(index));
+            self.heap.attrs_init(v, at, from.at((source >> 1) as usize));
         }
-        if known && plan.len() <= 256 {
-            shape.set_static();
+        if keep {
             self.transitions.insert((a, b), Transition { shape, plan: plan.into() });
         }
         v
+    }
+
+    /// The one static shape with these entries. Without it, `x // { … }` in a loop would make a new
+    /// shape, and a new transition, each time.
+    fn interned_shape(
+        &mut self,
+        entries: impl ExactSizeIterator<Item = (Symbol, PosId)> + Clone,
+    ) -> Shape {
+        let mut hasher = FxHasher::default();
+        for (symbol, pos) in entries.clone() {
+            hasher.write_u64(u64::from(symbol.0) | u64::from(pos.0) << 32);
+        }
+        let hash = hasher.finish();
+        let same = |s: &Shape| {
+            s.len() == entries.len() && entries.clone().enumerate().all(|(i, e)| s.entry(i) == e)
+        };
+        if let Some(shape) = self.shapes.get(&hash).and_then(|c| c.iter().copied().find(|s| same(s))) {
+            return shape;
+        }
+        let shape = self.heap.shape(entries.clone());
+        shape.set_static();
+        self.shapes.entry(hash).or_default().push(shape);
+        shape
     }
 
     fn update_large(&mut self, left: AttrsRef, right: AttrsRef) -> Value {
@@ -2421,7 +2472,8 @@ pub fn canonical_path(path: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(crate) fn host_error(e: &std::io::Error, path: &Path) -> Error {
+/// The error for what a host reports about a path.
+pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     if e.kind() == std::io::ErrorKind::NotFound {
         return Error::new(ErrorKind::Host, format!("path '{}' does not exist", path.display()));
     }
