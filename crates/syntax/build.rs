@@ -1,7 +1,7 @@
 //! Generates the parsers from `grammar/nix.lalrpop`.
 //!
-//! The one grammar is processed twice: `strict` without the recovery alternatives (those marked
-//! `#[cfg(feature = "recovery")]`), for evaluation, and `tolerant` with them, for the lossless tree.
+//! The one grammar is processed twice: `strict` without the lines marked `// recovery`, for evaluation,
+//! and `tolerant` with them, for the lossless tree of a file with errors.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     let text = std::fs::read_to_string(&grammar)
         .map_err(|error| format!("cannot read {}: {error}", grammar.display()))?;
-    generate(&text, &out, "strict", &[])?;
-    generate(&text, &out, "tolerant", &["recovery"])
+    let strict: String = text
+        .split_inclusive('\n')
+        .filter(|line| !line.trim_end().ends_with("// recovery"))
+        .collect();
+    generate(&strict, &out, "strict")?;
+    generate(&text, &out, "tolerant")
 }
 
-fn generate(
-    text: &str,
-    out: &Path,
-    name: &str,
-    features: &[&str],
-) -> Result<(), Box<dyn std::error::Error>> {
+fn generate(text: &str, out: &Path, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let source = out.join(name);
     std::fs::create_dir_all(&source)?;
     let file = source.join(format!("{name}.lalrpop"));
@@ -32,7 +31,6 @@ fn generate(
     lalrpop::Configuration::new()
         .emit_rerun_directives(false)
         .force_build(true)
-        .set_features(features.iter().map(ToString::to_string))
         .set_out_dir(out)
         .process_file(&file)
 }

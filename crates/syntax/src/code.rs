@@ -90,6 +90,7 @@ impl<'a> CodeSink<'a> {
     /// The finished tree, or what is wrong with it.
     pub(crate) fn finish(mut self) -> Result<Ast, Vec<SyntaxError>> {
         if !self.errors.is_empty() {
+            self.errors.sort_by_key(|error| error.span.start);
             return Err(self.errors);
         }
         self.ast.root = match self.stack.pop() {

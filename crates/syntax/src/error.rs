@@ -12,6 +12,8 @@ pub enum SyntaxErrorKind {
     UnexpectedToken,
     /// The source ends too early.
     UnexpectedEnd,
+    /// A bracket or quote that is never closed.
+    Unclosed,
     /// A character that begins no token.
     UnknownCharacter,
     /// A comment without end.

@@ -13,11 +13,14 @@ pub mod error;
 pub mod kind;
 pub mod lexer;
 pub mod line_index;
+pub mod nodes;
 pub mod parser;
+pub mod tree;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
 pub use kind::SyntaxKind;
 pub use line_index::{LineColumn, LineIndex};
+pub use tree::{Tree, parse_tree};
 
 use ast::Ast;
 use parser::{Parser, StrictParser};
@@ -43,10 +46,14 @@ pub fn parse(source: &[u8], options: &ParseOptions) -> Result<Ast, Vec<SyntaxErr
     if lexed.errors.is_empty() && unexpected.is_empty() {
         return sink.finish();
     }
-    let mut errors = lexed.errors;
-    for unexpected in &unexpected {
-        errors.push(messages::unexpected(source, &lexed.tokens, unexpected));
+    drop(sink);
+    if unexpected.is_empty() {
+        return Err(lexed.errors);
     }
-    errors.sort_by_key(|error| error.span.start);
-    Err(errors)
+    Err(tree::errors_of(
+        source,
+        &lexed.tokens,
+        unexpected,
+        lexed.errors,
+    ))
 }
