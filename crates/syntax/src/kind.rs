@@ -72,17 +72,14 @@ pub enum SyntaxKind {
     )]
     FLOAT,
     /// `https://example.org`
-    #[regex(r"[a-zA-Z][a-zA-Z0-9+\-.]*:[a-zA-Z0-9%/?:@&=+$,\-_.!~*']+")]
     URI,
     /// `<nixpkgs/lib>`
     #[regex(r"<(?&pathchar)+(/(?&pathchar)+)*>")]
     SEARCH_PATH,
     /// A whole path without interpolation.
-    #[regex(r"(?&pathchar)*(/(?&pathchar)+)+/?", priority = 6)]
     #[regex(r"~(/(?&pathchar)+)+/?")]
     PATH,
     /// The first segment of a path up to and including `${` (never leaves the lexer).
-    #[regex(r"(?&pathchar)*/\$\{")]
     #[token("~/${")]
     PATH_BEFORE_INTERPOLATION,
     /// Before an interpolated path; no bytes.

@@ -89,6 +89,7 @@ pub fn lex(source: &[u8], trivia: bool) -> Lexed {
             errors: Vec::new(),
         },
         modes: Vec::new(),
+        run: Run::default(),
     };
     lexer.run();
     if memchr(0, source).is_some() {
@@ -103,11 +104,54 @@ struct Lexer<'a> {
     trivia: bool,
     lexed: Lexed,
     modes: Vec<Mode>,
+    /// The last run of path characters that was looked at.
+    run: Run,
+}
+
+/// A run of characters that may be in a path.
+///
+/// Whether `1+1.a-b` begins a path is known at its end only, by the `/` after it; likewise URIs and their
+/// `:`. If it does not, the next token begins within the same run, whose end is known by then.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    start: usize,
+    end: usize,
+    /// After its last `_`, which the scheme of a URI has none of; the start if there is none.
+    after_underscore: usize,
 }
 
 /// Whether a byte may be in a path.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+')
+}
+
+/// Whether a byte may be in a URI after the scheme.
+fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'%' | b'/'
+                | b'?'
+                | b':'
+                | b'@'
+                | b'&'
+                | b'='
+                | b'+'
+                | b'$'
+                | b','
+                | b'-'
+                | b'_'
+                | b'.'
+                | b'!'
+                | b'~'
+                | b'*'
+                | b'\''
+        )
+}
+
+/// How many of the first bytes fulfil a condition.
+fn prefix(bytes: &[u8], condition: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().take_while(|byte| condition(**byte)).count()
 }
 
 /// How many of the first bytes continue a UTF-8 character.
@@ -172,8 +216,8 @@ impl Lexer<'_> {
     /// Reads code up to the next change of mode. Whether there may be more.
     fn code(&mut self) -> bool {
         while let Some(kind) = self.logos.next() {
+            let kind = self.longer(kind.unwrap_or(ERROR_TOKEN));
             let span = self.logos.span();
-            let kind = kind.unwrap_or(ERROR_TOKEN);
             match kind {
                 WHITESPACE => {
                     if self.trivia {
@@ -273,6 +317,86 @@ impl Lexer<'_> {
             }
         }
         false
+    }
+
+    /// Makes a path or URI of the token just read if it is the beginning of one. The kind of the token.
+    ///
+    /// These are not part of the automaton, because it would read on to the end of the run for every token
+    /// in it.
+    #[inline]
+    fn longer(&mut self, kind: SyntaxKind) -> SyntaxKind {
+        let begins = matches!(
+            kind,
+            INT | FLOAT | DOT | ELLIPSIS | PLUS | CONCAT | MINUS | SLASH
+        ) || (kind >= IDENT && kind <= OR_KW);
+        if !begins {
+            return kind;
+        }
+        let end = self.logos.span().end;
+        match self.source.get(end) {
+            Some(b'/' | b':') => self.path_or_uri(kind),
+            Some(b'$') if kind == SLASH => self.path_or_uri(kind),
+            Some(byte) if is_path_byte(*byte) => self.path_or_uri(kind),
+            _ => kind,
+        }
+    }
+
+    fn path_or_uri(&mut self, kind: SyntaxKind) -> SyntaxKind {
+        let source = self.source;
+        let span = self.logos.span();
+        let from = |at: usize| source.get(at..).unwrap_or_default();
+        if kind == SLASH {
+            self.run = Run {
+                start: span.start,
+                end: span.start,
+                after_underscore: span.start,
+            };
+        } else if span.start < self.run.start || span.start >= self.run.end {
+            let length = prefix(from(span.start), is_path_byte);
+            let run = from(span.start).get(..length).unwrap_or_default();
+            self.run = Run {
+                start: span.start,
+                end: span.start + length,
+                after_underscore: memchr::memrchr(b'_', run)
+                    .map_or(span.start, |at| span.start + at + 1),
+            };
+        }
+        let end = self.run.end;
+        if kind != SLASH && end < span.end {
+            // The token has a `'` in it, which no path and no scheme has.
+            return kind;
+        }
+        match from(end) {
+            [b'/', b'$', b'{', ..] => {
+                self.logos.bump(end + 3 - span.end);
+                PATH_BEFORE_INTERPOLATION
+            }
+            [b'/', next, ..] if is_path_byte(*next) => {
+                let mut end = end;
+                while let [b'/', tail @ ..] = from(end) {
+                    let segment = prefix(tail, is_path_byte);
+                    end += 1 + segment;
+                    if segment == 0 {
+                        break;
+                    }
+                }
+                self.logos.bump(end - span.end);
+                PATH
+            }
+            [b':', tail @ ..]
+                if self.run.after_underscore <= span.start
+                    && source.get(span.start).is_some_and(u8::is_ascii_alphabetic) =>
+            {
+                match prefix(tail, is_uri_byte) {
+                    0 => kind,
+                    length => {
+                        self.logos.bump(end + 1 + length - span.end);
+                        URI
+                    }
+                }
+            }
+            _ => kind,
+        }
     }
 
     fn block_comment(&mut self, start: usize) {
@@ -410,13 +534,7 @@ impl Lexer<'_> {
             self.modes.push(Mode::Code);
             return true;
         }
-        let path_bytes = |at: usize| {
-            rest.get(at..)
-                .unwrap_or_default()
-                .iter()
-                .take_while(|byte| is_path_byte(**byte))
-                .count()
-        };
+        let path_bytes = |at: usize| prefix(rest.get(at..).unwrap_or_default(), is_path_byte);
         let mut length = path_bytes(0);
         while rest.get(length) == Some(&b'/') {
             let more = path_bytes(length + 1);
