@@ -306,6 +306,11 @@ impl Machine {
         &self.builtins
     }
 
+    /// Number of instructions of all programs compiled so far.
+    pub fn code_size(&self) -> usize {
+        self.tables.programs.iter().map(|p| p.ops.len()).sum()
+    }
+
     /// The native function behind a function value, seen through partial application.
     pub fn builtin_of(&self, function: FunctionRef) -> Option<&Builtin> {
         match function.callee() {
