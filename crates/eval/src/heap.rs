@@ -51,14 +51,26 @@ pub(crate) mod state {
 }
 
 const FIRST_BLOCK: usize = 1 << 18;
+/// Size and alignment of blocks; also the alignment of blocks for single large objects.
 const BLOCK: usize = 2 << 20;
-/// Objects larger than this get a block of their own.
+/// Objects larger than this many bytes get a block of their own.
 const LARGE: usize = 1 << 17;
+/// Free runs shorter than this many words are not worth the search; they wait for their neighbours.
+const SHORTEST_RUN: usize = 8;
+/// Objects of at most this many words are put into free runs, larger ones into fresh blocks.
+const FITS_RUNS: usize = 64;
 
 struct Block {
-    start: *mut u8,
+    start: usize,
+    /// Bytes that objects may use.
+    len: usize,
     mapped: *mut u8,
     mapped_len: usize,
+    /// Whether it holds one large object.
+    large: bool,
+    /// One bit per word that belongs to a live object, from the last collection; empty before it and
+    /// in blocks that are newer.
+    marks: Vec<u64>,
 }
 
 /// Counts that `NIX_SHOW_STATS` prints.
@@ -100,11 +112,27 @@ pub struct Stats {
 
 /// The memory of one evaluator.
 pub struct Heap {
-    next: *mut u64,
-    end: *mut u64,
+    /// Where small objects go: a fresh block or a free run.
+    next: usize,
+    end: usize,
+    /// Where other objects go while `next` is in a free run; equal when it is not.
+    fresh: (usize, usize),
+    /// In stress mode `end` is kept equal to `next`, and this is the true end.
+    stress_end: usize,
     blocks: Vec<Block>,
+    /// Where the search for free runs goes on: block and word. At the end of blocks: no more.
+    cursor: (usize, usize),
+    /// Index of the block of each aligned stretch of addresses, while marking.
+    chunks: Vec<u32>,
+    first_chunk: usize,
     mapped: usize,
     limit: usize,
+    /// Bytes handed out since the last collection, counted by runs and blocks.
+    taken: usize,
+    /// Bytes of live objects after the last collection.
+    live: usize,
+    /// Collections so far.
+    pub(crate) collections: u64,
     /// Set when the limit is exceeded; the machine polls it.
     pub(crate) exhausted: bool,
     /// Every object, in allocation order; kept only in stress mode.
@@ -116,6 +144,19 @@ pub struct Heap {
     /// Running counts.
     pub stats: Stats,
     appendable: (usize, usize),
+}
+
+/// The values at `addr`, from word `first` on, short-cut past evaluated thunks: so that these need not
+/// stay alive.
+pub(crate) fn visit_slots(addr: usize, first: usize, count: usize, mut visit: impl FnMut(Value)) {
+    for i in first..first + count {
+        let v = Value(read(addr, i));
+        let resolved = v.resolved();
+        if resolved != v {
+            write(addr, i, resolved.0);
+        }
+        visit(resolved);
+    }
 }
 
 /// A pointer to an environment; zero for none.
@@ -153,11 +194,19 @@ impl Heap {
     /// An empty heap that refuses to grow beyond `limit` bytes.
     pub fn new(limit: usize) -> Heap {
         let mut heap = Heap {
-            next: std::ptr::null_mut(),
-            end: std::ptr::null_mut(),
+            next: 0,
+            end: 0,
+            fresh: (0, 0),
+            stress_end: 0,
             blocks: Vec::new(),
+            cursor: (usize::MAX, 0),
+            chunks: Vec::new(),
+            first_chunk: 0,
             mapped: 0,
             limit,
+            taken: 0,
+            live: 0,
+            collections: 0,
             exhausted: false,
             ledger: None,
             empty_attrs: Value::NULL,
@@ -184,9 +233,14 @@ impl Heap {
         self.mapped
     }
 
-    /// Bytes handed out or lost to block ends.
-    pub fn used_bytes(&self) -> usize {
-        self.mapped - (self.end as usize - self.next as usize)
+    /// Bytes handed out since the last collection, rounded up to blocks and free runs.
+    pub fn taken_bytes(&self) -> usize {
+        self.taken
+    }
+
+    /// Bytes of the objects that the last collection found alive.
+    pub fn live_bytes(&self) -> usize {
+        self.live
     }
 
     /// The limit in bytes.
@@ -203,11 +257,9 @@ impl Heap {
     #[inline(always)]
     fn alloc(&mut self, words: usize) -> usize {
         let start = self.next;
-        // The subtraction is of two addresses in (or one past) the same block.
-        if words * 8 <= self.end as usize - start as usize && self.ledger.is_none() {
-            // SAFETY: `words` words remain between `next` and `end`.
-            self.next = unsafe { start.add(words) };
-            return start as usize;
+        if words * 8 <= self.end - start {
+            self.next = start + words * 8;
+            return start;
         }
         self.alloc_slow(words)
     }
@@ -215,40 +267,102 @@ impl Heap {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&mut self, words: usize) -> usize {
-        let bytes = words * 8;
-        let addr = if bytes <= self.end as usize - self.next as usize {
-            let start = self.next;
-            // SAFETY: as in `alloc`.
-            self.next = unsafe { start.add(words) };
-            start as usize
-        } else if bytes > LARGE {
-            self.map(bytes.next_multiple_of(4096), false) as usize
-        } else {
-            let size = if self.blocks.is_empty() { FIRST_BLOCK } else { BLOCK };
-            let start = self.map(size, size == BLOCK);
-            // SAFETY: the block has `size` bytes, and `words * 8 <= LARGE < size`.
-            unsafe {
-                self.next = start.cast::<u64>().add(words);
-                self.end = start.add(size).cast();
+        if self.ledger.is_some() {
+            self.end = self.stress_end;
+            let addr = self.alloc_unwatched(words);
+            self.stress_end = self.end;
+            self.end = self.next;
+            if let Some(ledger) = &mut self.ledger {
+                ledger.push((addr, words as u32));
             }
-            start as usize
-        };
-        if let Some(ledger) = &mut self.ledger {
-            ledger.push((addr, words as u32));
+            return addr;
         }
-        addr
+        self.alloc_unwatched(words)
     }
 
-    fn map(&mut self, size: usize, huge: bool) -> *mut u8 {
+    fn alloc_unwatched(&mut self, words: usize) -> usize {
+        let bytes = words * 8;
+        if bytes <= self.end - self.next {
+            let start = self.next;
+            self.next += bytes;
+            return start;
+        }
+        if bytes > LARGE {
+            self.taken += bytes;
+            return self.map(bytes.next_multiple_of(4096), true);
+        }
+        if self.cursor.0 < self.blocks.len() {
+            if words <= FITS_RUNS {
+                if let Some((start, end)) = self.next_run(words.max(SHORTEST_RUN)) {
+                    self.next = start + bytes;
+                    self.end = end;
+                    return start;
+                }
+            } else {
+                let (start, end) = self.fresh;
+                if bytes <= end - start {
+                    self.fresh.0 += bytes;
+                    return start;
+                }
+                let (start, end) = self.fresh_block();
+                self.fresh = (start + bytes, end);
+                return start;
+            }
+        }
+        // No free runs (left): what remains of the fresh block, or a new one.
+        let (mut start, mut end) = std::mem::take(&mut self.fresh);
+        if bytes > end - start {
+            (start, end) = self.fresh_block();
+        }
+        self.next = start + bytes;
+        self.end = end;
+        start
+    }
+
+    fn fresh_block(&mut self) -> (usize, usize) {
+        let size = if self.blocks.is_empty() { FIRST_BLOCK } else { BLOCK };
+        self.taken += size;
+        let start = self.map(size, false);
+        (start, start + size)
+    }
+
+    /// The next free run of at least `words` words, cleared.
+    fn next_run(&mut self, words: usize) -> Option<(usize, usize)> {
+        while let Some(block) = self.blocks.get(self.cursor.0) {
+            let total = block.marks.len() * 64;
+            let mut at = self.cursor.1;
+            while at < total {
+                // The next clear bit, then the next set one.
+                let free = next_bit(&block.marks, at, false);
+                if free >= total {
+                    break;
+                }
+                let used = next_bit(&block.marks, free, true).min(total);
+                at = used;
+                if used - free >= words {
+                    self.cursor.1 = used;
+                    let start = block.start + free * 8;
+                    self.taken += (used - free) * 8;
+                    // SAFETY: the words lie in the block and belong to no live object.
+                    unsafe { std::ptr::write_bytes(start as *mut u64, 0, used - free) };
+                    return Some((start, block.start + used * 8));
+                }
+            }
+            self.cursor = (self.cursor.0 + 1, 0);
+        }
+        None
+    }
+
+    fn map(&mut self, size: usize, large: bool) -> usize {
         self.mapped += size;
         if self.mapped > self.limit {
             self.exhausted = true;
         }
-        let (mapped, mapped_len, start);
+        // Aligned, so that the block of an address is found by shifting it.
+        let mapped_len = size + BLOCK;
+        let mapped;
         #[cfg(not(miri))]
         {
-            let align = if huge { BLOCK } else { 4096 };
-            mapped_len = if huge { size + align } else { size };
             // SAFETY: an anonymous private mapping has no preconditions.
             let p = unsafe {
                 libc::mmap(
@@ -265,25 +379,23 @@ impl Heap {
                 std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
             }
             mapped = p.cast::<u8>();
-            let offset = (mapped as usize).next_multiple_of(align) - mapped as usize;
-            // SAFETY: `offset < align`, and the mapping has `size + align` bytes when `align` matters.
-            start = unsafe { mapped.add(offset) };
-            if huge {
-                // SAFETY: the range lies inside the mapping; the advice does not change its contents.
-                unsafe { libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE) };
-            }
         }
         #[cfg(miri)]
         {
-            let _ = huge;
-            mapped_len = size;
             // SAFETY: the size is not zero.
             mapped = unsafe {
-                std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align_unchecked(size, 4096))
+                std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align_unchecked(
+                    mapped_len, 4096,
+                ))
             };
-            start = mapped;
         }
-        self.blocks.push(Block { start, mapped, mapped_len });
+        let start = (mapped as usize).next_multiple_of(BLOCK);
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if size >= BLOCK {
+            // SAFETY: the range lies inside the mapping; the advice does not change its contents.
+            unsafe { libc::madvise(start as *mut _, size, libc::MADV_HUGEPAGE) };
+        }
+        self.blocks.push(Block { start, len: size, mapped, mapped_len, large, marks: Vec::new() });
         start
     }
 
@@ -360,7 +472,7 @@ impl Heap {
             let capacity = (total * 2).next_multiple_of(8);
             let buffer = self.alloc(capacity / 8 + 1);
             // The buffer is an object without tag: its first word holds its capacity.
-            write(buffer, 0, capacity as u64);
+            write(buffer, 0, capacity as u64 | INDIRECT);
             self.fill(buffer + 8, 0, &parts[..1]);
             self.appendable = (0, buffer + 8 + capacity);
             (buffer + 8, head_len)
@@ -636,12 +748,101 @@ impl Heap {
     }
 }
 
+/// Marking and sweeping; the order of events is in `collect`.
 impl Heap {
-    /// Overwrites and forgets every object of the ledger that is not live.
-    pub(crate) fn poison(&mut self, live: impl Fn(usize) -> bool) {
-        let Some(ledger) = &mut self.ledger else { return };
+    /// Prepares for marking: no object is marked.
+    pub(crate) fn begin_marking(&mut self) {
+        let chunk = |b: &Block| b.start / BLOCK;
+        self.first_chunk = self.blocks.iter().map(chunk).min().unwrap_or(0);
+        let last = self.blocks.iter().map(chunk).max().unwrap_or(0);
+        self.chunks = vec![u32::MAX; last - self.first_chunk + 1];
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            self.chunks[block.start / BLOCK - self.first_chunk] = i as u32;
+            let words = if block.large { 1 } else { (block.len / 8).div_ceil(64) };
+            block.marks.clear();
+            block.marks.resize(words, 0);
+        }
+    }
+
+    /// Marks an object of `words` words; whether it was not marked before.
+    #[inline]
+    pub(crate) fn mark(&mut self, addr: usize, words: usize) -> bool {
+        let Some(&index) = self.chunks.get((addr / BLOCK).wrapping_sub(self.first_chunk)) else {
+            return false;
+        };
+        let Some(block) = self.blocks.get_mut(index as usize) else { return false };
+        if block.large {
+            return std::mem::replace(&mut block.marks[0], 1) == 0;
+        }
+        let first = (addr - block.start) / 8;
+        let (word, bit) = (first / 64, first % 64);
+        if block.marks[word] & 1 << bit != 0 {
+            return false;
+        }
+        if bit + words <= 64 {
+            let ones = if words == 64 { !0 } else { (1 << words) - 1 };
+            block.marks[word] |= ones << bit;
+            return true;
+        }
+        let end = first + words;
+        block.marks[word] |= !0 << bit;
+        for w in &mut block.marks[word + 1..end / 64] {
+            *w = !0;
+        }
+        if end % 64 != 0 {
+            block.marks[end / 64] |= (1 << (end % 64)) - 1;
+        }
+        true
+    }
+
+    /// Whether an object is marked.
+    pub(crate) fn is_marked(&self, addr: usize) -> bool {
+        let Some(&index) = self.chunks.get((addr / BLOCK).wrapping_sub(self.first_chunk)) else {
+            return false;
+        };
+        let Some(block) = self.blocks.get(index as usize) else { return false };
+        let bit = if block.large { 0 } else { (addr - block.start) / 8 };
+        block.marks[bit / 64] & 1 << (bit % 64) != 0
+    }
+
+    /// Ends a collection: unmarked objects are gone, their words are given out again from now on.
+    pub(crate) fn finish_marking(&mut self) {
+        self.collections += 1;
+        self.chunks = Vec::new();
+        self.appendable = (0, 0);
+        let mut live = 0;
+        let mut mapped = self.mapped;
+        self.blocks.retain_mut(|block| {
+            if block.large {
+                if block.marks[0] == 0 {
+                    mapped -= block.len;
+                    block.unmap();
+                    return false;
+                }
+                live += block.len;
+            } else {
+                live += block.marks.iter().map(|w| w.count_ones() as usize * 8).sum::<usize>();
+            }
+            if block.large {
+                block.marks = Vec::new();
+            }
+            true
+        });
+        self.mapped = mapped;
+        self.live = live;
+        self.taken = 0;
+        self.exhausted = self.mapped > self.limit && live > self.limit / 4 * 3;
+        self.next = 0;
+        self.end = 0;
+        self.fresh = (0, 0);
+        self.cursor = (0, 0);
+    }
+
+    /// Instead of [`Heap::finish_marking`], in stress mode: unmarked objects are overwritten and not used again.
+    pub(crate) fn poison_unmarked(&mut self) {
+        let Some(mut ledger) = self.ledger.take() else { return };
         ledger.retain(|&(addr, words)| {
-            if live(addr) {
+            if self.is_marked(addr) {
                 return true;
             }
             for i in 0..words as usize {
@@ -649,26 +850,61 @@ impl Heap {
             }
             false
         });
+        self.ledger = Some(ledger);
+        self.collections += 1;
+        self.appendable = (0, 0);
+        for block in &mut self.blocks {
+            block.marks = Vec::new();
+        }
+    }
+
+    /// Starts the ledger of objects that stress mode needs.
+    pub(crate) fn watch(&mut self) {
+        if self.ledger.is_none() {
+            self.ledger = Some(Vec::new());
+            self.stress_end = self.end;
+            self.end = self.next;
+        }
+    }
+}
+
+/// Index of the first bit at or after `from` that is set (or clear); the number of bits if there is none.
+fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
+    let mut word = from / 64;
+    let mut skip = from % 64;
+    while let Some(&w) = bits.get(word) {
+        let w = if set { w } else { !w } & (!0 << skip);
+        if w != 0 {
+            return word * 64 + w.trailing_zeros() as usize;
+        }
+        word += 1;
+        skip = 0;
+    }
+    bits.len() * 64
+}
+
+impl Block {
+    fn unmap(&mut self) {
+        #[cfg(not(miri))]
+        // SAFETY: the mapping was made by `map` and is unmapped once, when nothing refers to it.
+        unsafe {
+            libc::munmap(self.mapped.cast(), self.mapped_len);
+        }
+        #[cfg(miri)]
+        // SAFETY: allocated by `map` with this layout.
+        unsafe {
+            std::alloc::dealloc(
+                self.mapped,
+                std::alloc::Layout::from_size_align_unchecked(self.mapped_len, 4096),
+            );
+        }
     }
 }
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        for block in &self.blocks {
-            let _ = block.start;
-            #[cfg(not(miri))]
-            // SAFETY: the mapping was made by `map` and is unmapped once; nothing outlives the heap.
-            unsafe {
-                libc::munmap(block.mapped.cast(), block.mapped_len);
-            }
-            #[cfg(miri)]
-            // SAFETY: allocated by `map` with this layout.
-            unsafe {
-                std::alloc::dealloc(
-                    block.mapped,
-                    std::alloc::Layout::from_size_align_unchecked(block.mapped_len, 4096),
-                );
-            }
+        for block in &mut self.blocks {
+            block.unmap();
         }
     }
 }
@@ -887,10 +1123,24 @@ impl StringRef {
         // SAFETY: a live string has this many initialised bytes there, and they never change.
         unsafe { std::slice::from_raw_parts(start as *const u8, (head & 0xffff_ffff) as usize) }
     }
-    /// The object that holds the bytes, when it is another one.
-    pub(crate) fn buffer(self) -> Option<usize> {
+    /// Words of the string's own object.
+    pub(crate) fn words(self) -> usize {
+        if read(self.0.addr(), 0) & INDIRECT != 0 { 2 } else { 1 + self.len().div_ceil(8) }
+    }
+    /// The object that holds the bytes, when it is another one, and its words.
+    pub(crate) fn buffer(self) -> Option<(usize, usize)> {
         let addr = self.0.addr();
-        (read(addr, 0) & INDIRECT != 0).then(|| read(addr, 1) as usize - 8)
+        (read(addr, 0) & INDIRECT != 0).then(|| {
+            let buffer = read(addr, 1) as usize - 8;
+            // A buffer's first word is its capacity; a string's is its length and context.
+            let head = read(buffer, 0);
+            let words = if head & INDIRECT != 0 {
+                1 + (head & !INDIRECT) as usize / 8
+            } else {
+                1 + ((head & 0xffff_ffff) as usize).div_ceil(8)
+            };
+            (buffer, words)
+        })
     }
     /// The bytes as text, with replacement characters where they are not UTF-8.
     pub fn to_text(self) -> String {
@@ -920,9 +1170,6 @@ impl ListRef {
     #[inline(always)]
     pub fn get(self, index: usize) -> Option<Value> {
         (index < self.len()).then(|| Value(read(self.0.addr(), 1 + index)).resolved())
-    }
-    pub(crate) fn raw(self) -> impl Iterator<Item = Value> {
-        (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)))
     }
     /// The elements, as [`ListRef::get`] gives them.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Value> {
@@ -1006,6 +1253,10 @@ impl Shape {
         }
         Err(low)
     }
+    /// Words of the object.
+    pub(crate) fn words(self) -> usize {
+        Shape::HEADER + self.len()
+    }
     /// The order by name, if it was computed.
     pub(crate) fn order(self) -> Option<&'static [u32]> {
         let p = read(self.0, 1) as usize;
@@ -1056,9 +1307,6 @@ impl AttrsRef {
     #[inline(always)]
     pub(crate) fn at(self, index: usize) -> Value {
         Value(read(self.0.addr(), 1 + index)).resolved()
-    }
-    pub(crate) fn raw(self) -> impl Iterator<Item = Value> {
-        (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)))
     }
     /// Name, value and position of each attribute, ordered by symbol (not by name).
     pub fn iter(self) -> impl ExactSizeIterator<Item = (Symbol, Value, PosId)> {

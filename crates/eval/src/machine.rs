@@ -18,6 +18,7 @@ use crate::native::{Activation, Body, Builtin, Resume, Step};
 use crate::ops;
 use crate::position::{Origin, PosId, SourceMap, SourceSpan};
 use crate::symbol::{Symbol, Symbols};
+use crate::trace::Marker;
 use crate::value::{Type, Value};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::any::{Any, TypeId};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub restrict_eval: bool,
     /// Nested calls before the error "stack overflow".
     pub max_call_depth: u32,
+    /// Bytes handed out before the first collection; later ones come when the heap has doubled.
+    pub collect_after: usize,
     /// Bytes of heap and stacks before the error "out of memory".
     pub memory_limit: usize,
     /// Whether `builtins.traceVerbose` shows anything.
@@ -69,6 +72,7 @@ impl Default for Settings {
             pure_eval: false,
             restrict_eval: false,
             max_call_depth: 10_000,
+            collect_after: 256 << 20,
             memory_limit: usize::MAX,
             trace_verbose: false,
             abort_on_warn: false,
@@ -671,14 +675,16 @@ impl Machine {
 
     // ---- safepoints -----------------------------------------------------------------------------------
 
-    /// Looked at now and then: limits, cancellation; in stress mode also the completeness of the roots.
+    /// Looked at now and then: limits, cancellation, collection. All registers are saved.
     #[cold]
     #[inline(never)]
     fn safepoint(&mut self) -> Result<()> {
         self.ticks = TICKS;
         if self.heap.ledger.is_some() {
             self.ticks = 1;
-            self.collect_stress();
+            self.collect();
+        } else if self.heap.taken_bytes() > self.settings.collect_after.max(self.heap.live_bytes()) {
+            self.collect();
         }
         if self.cancel.0.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Cancelled, "evaluation was cancelled"));
@@ -691,7 +697,13 @@ impl Machine {
         }
         let stacks = self.stack.len() * size_of::<Value>() + self.frames.len() * size_of::<Frame>();
         if self.heap.exhausted || self.heap.would_exceed(stacks) {
-            return Err(self.out_of_memory());
+            if self.heap.ledger.is_none() && self.heap.taken_bytes() > self.heap.limit() / 8 {
+                self.collect();
+            }
+            let room = self.heap.limit().saturating_sub(self.heap.live_bytes());
+            if self.heap.exhausted || room < stacks {
+                return Err(self.out_of_memory());
+            }
         }
         Ok(())
     }
@@ -699,52 +711,74 @@ impl Machine {
     /// Makes every safepoint check that what the program can still use is reachable from the roots: all
     /// other objects are overwritten. Slow; for tests.
     pub fn set_stress(&mut self) {
-        if self.heap.ledger.is_none() {
-            self.heap.ledger = Some(Vec::new());
-            self.ticks = 1;
-        }
+        self.heap.watch();
+        self.ticks = 1;
     }
 
-    fn collect_stress(&mut self) {
-        let mut roots: Vec<Value> = Vec::new();
-        roots.extend(self.stack.iter());
-        roots.extend(self.tables.consts.iter());
-        roots.extend(self.globals.values());
-        roots.extend(self.imports.values());
-        roots.extend(self.roots.iter().flatten());
-        roots.extend(self.symbols.roots());
-        for lambdas in &self.tables.programs {
-            lambdas.roots(&mut roots);
-        }
+    /// Frees what cannot be reached any more. Must only be called while the machine is not running, or
+    /// at its safepoint: values in local variables of the caller are not seen, those that are
+    /// [rooted](Machine::root) are.
+    pub fn collect(&mut self) {
+        let mut marker = Marker::new(&mut self.heap);
+        // A claimed application or selection goes back to what it was when it is cancelled, so that must stay.
         for f in &self.frames {
-            // What a claimed application or selection goes back to when it is cancelled.
-            let pointer = f.update.0;
-            if pointer == 0 {
+            if f.resume.is_none() {
+                marker.env(f.env);
+            }
+            if f.update == ThunkPtr::NONE {
                 continue;
             }
             let old = f.update.head() & !state::MASK;
             if f.flags & (flag::APPLY1 | flag::APPLY2) != 0 {
-                roots.push(Value(old | crate::value::tag::FUNCTION));
-                roots.push(Value(f.update.payload()));
-            }
-            if f.flags & flag::APPLY2 != 0 {
-                roots.push(Value(f.update.payload2()));
-            }
-            if f.flags & flag::SELECT != 0 {
-                roots.push(Value(old));
+                marker.claimed(f.update, if f.flags & flag::APPLY2 != 0 { 3 } else { 2 });
+                marker.value(Value(old | crate::value::tag::FUNCTION));
+                marker.value(Value(f.update.payload()));
+                if f.flags & flag::APPLY2 != 0 {
+                    marker.value(Value(f.update.payload2()));
+                }
+            } else if f.flags & flag::SELECT != 0 {
+                marker.claimed(f.update, 2);
+                marker.value(Value(old));
             }
         }
-        let envs = self.frames.iter().filter(|f| f.resume.is_none()).map(|f| f.env);
-        let thunks = self.frames.iter().map(|f| f.update);
-        let shapes = self
-            .tables
-            .shapes
-            .iter()
-            .copied()
-            .chain(self.transitions.iter().flat_map(|(k, t)| [k.0, k.1, t.shape]))
-            .chain(self.shapes.values().flatten().copied())
-            .chain(self.tables.sites.iter().map(|s| s.shape));
-        crate::trace::poison_unreachable(&mut self.heap, roots, envs, thunks, shapes);
+        for f in &self.frames {
+            if f.update != ThunkPtr::NONE {
+                marker.value(Value(f.update.0 as u64));
+            }
+        }
+        marker.values(self.stack.iter().copied());
+        marker.values(self.tables.consts.iter().copied());
+        marker.values(self.globals.values().copied());
+        marker.values(self.imports.values().copied());
+        marker.values(self.roots.iter().flatten().copied());
+        marker.values(self.symbols.roots());
+        for program in &self.tables.programs {
+            program.roots(|v| marker.value(v));
+        }
+        for shape in &self.tables.shapes {
+            marker.shape(*shape);
+        }
+        for ((a, b), t) in &self.transitions {
+            marker.shape(*a);
+            marker.shape(*b);
+            marker.shape(t.shape);
+        }
+        for shape in self.shapes.values().flatten() {
+            marker.shape(*shape);
+        }
+        marker.finish();
+        // Caches do not keep shapes alive.
+        let empty = self.heap.empty_shape;
+        for site in &mut self.tables.sites {
+            if !self.heap.is_marked(site.shape.0) {
+                site.shape = empty;
+            }
+        }
+        if self.heap.ledger.is_some() {
+            self.heap.poison_unmarked();
+        } else {
+            self.heap.finish_marking();
+        }
     }
 
     // ---- frames ---------------------------------------------------------------------------------------
@@ -1191,11 +1225,11 @@ impl Machine {
                 self.deliver(v)
             }
             Step::Force(v) => {
-                self.tick()?;
+                let v = self.tick(v)?;
                 self.deliver(v)
             }
             Step::Catch(v) | Step::CatchAll(v) => {
-                self.tick()?;
+                let v = self.tick(v)?;
                 let height = self.stack.len() as u32;
                 let frame = &mut self.frames[index];
                 frame.height = height;
@@ -1222,10 +1256,16 @@ impl Machine {
         }
     }
 
+    /// A safepoint now and then, while a value is in hand.
     #[inline(always)]
-    fn tick(&mut self) -> Result<()> {
+    fn tick(&mut self, v: Value) -> Result<Value> {
         self.ticks -= 1;
-        if self.ticks == 0 { self.safepoint() } else { Ok(()) }
+        if self.ticks > 0 {
+            return Ok(v);
+        }
+        self.stack.push(v);
+        self.safepoint()?;
+        Ok(self.stack.pop().unwrap_or(Value::NULL))
     }
 
     #[inline(always)]
@@ -1279,7 +1319,8 @@ impl Machine {
             () => {
                 self.ticks -= 1;
                 if self.ticks == 0 {
-                    check!(self.safepoint());
+                    save!();
+                    self.safepoint()?;
                 }
             };
         }
@@ -2419,12 +2460,12 @@ impl Machine {
 }
 
 impl crate::code::Program {
-    pub(crate) fn roots(&self, roots: &mut Vec<Value>) {
+    pub(crate) fn roots(&self, mut visit: impl FnMut(Value)) {
         for lambda in &self.lambdas {
-            roots.push(lambda.args.get());
+            visit(lambda.args.get());
             for formal in lambda.formals.iter().flat_map(|f| f.entries.iter()) {
                 if let FormalDefault::Constant(v) = formal.default {
-                    roots.push(v);
+                    visit(v);
                 }
             }
         }

@@ -128,7 +128,6 @@ enum Item {
     Name(Symbol),
     Text(&'static str),
     Elided(usize, &'static str),
-    Leave(u64),
 }
 
 impl Machine {
@@ -159,7 +158,6 @@ impl Machine {
                     out.extend_from_slice(format!("«{n} {what}{plural} elided» ").as_bytes());
                     continue;
                 }
-                Item::Leave(_) => continue,
                 Item::Value(v, depth) => (v.resolved(), depth),
             };
             match value.type_of() {

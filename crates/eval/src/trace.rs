@@ -1,128 +1,179 @@
-//! Following references: what is reachable from the roots.
-//!
-//! Used by the stress mode, which overwrites every unreachable object. A root that is missing then shows as a
-//! poisoned value instead of hiding until a collector reuses the memory.
+//! Marking: what is reachable from the roots.
 
-use crate::heap::{Callee, EnvPtr, FunctionRef, Heap, Shape, ThunkPtr, state};
+use crate::heap::{Callee, EnvPtr, FunctionRef, Heap, Shape, ThunkPtr, state, visit_slots};
 use crate::value::{Value, tag};
-use rustc_hash::FxHashSet;
 
-enum Object {
-    Value(Value),
-    Env(EnvPtr),
+/// Marks objects, children after parents, with a stack of its own.
+///
+/// On the way every slot that holds an evaluated thunk gets the thunk's value, so that the thunk itself
+/// is free.
+pub(crate) struct Marker<'h> {
+    heap: &'h mut Heap,
+    values: Vec<Value>,
+    envs: Vec<EnvPtr>,
 }
 
-/// Overwrites every object of the ledger that cannot be reached.
-pub(crate) fn poison_unreachable(
-    heap: &mut Heap,
-    roots: Vec<Value>,
-    envs: impl Iterator<Item = EnvPtr>,
-    thunks: impl Iterator<Item = ThunkPtr>,
-    shapes: impl Iterator<Item = Shape>,
-) {
-    let mut seen: FxHashSet<usize> = FxHashSet::default();
-    let mut todo: Vec<Object> = roots.into_iter().map(Object::Value).collect();
-    todo.extend([heap.empty_attrs, heap.empty_list, heap.empty_string].map(Object::Value));
-    todo.extend(envs.map(Object::Env));
-    todo.extend(thunks.filter(|t| t.0 != 0).map(|t| Object::Value(Value(t.0 as u64))));
-    let mark_shape = |shape: Shape, seen: &mut FxHashSet<usize>| {
-        if shape.0 != 0 && seen.insert(shape.0)
+impl<'h> Marker<'h> {
+    pub fn new(heap: &'h mut Heap) -> Marker<'h> {
+        heap.begin_marking();
+        let values = vec![heap.empty_attrs, heap.empty_list, heap.empty_string];
+        let shape = heap.empty_shape;
+        let mut marker = Marker { heap, values, envs: Vec::new() };
+        marker.shape(shape);
+        marker
+    }
+
+    /// A root.
+    pub fn value(&mut self, v: Value) {
+        self.push(v);
+        self.drain();
+    }
+
+    pub fn values(&mut self, values: impl Iterator<Item = Value>) {
+        for v in values {
+            self.push(v);
+        }
+        self.drain();
+    }
+
+    pub fn env(&mut self, env: EnvPtr) {
+        if env != EnvPtr::NONE {
+            self.envs.push(env);
+        }
+    }
+
+    /// A thunk being evaluated whose size only its frame knows.
+    pub fn claimed(&mut self, thunk: ThunkPtr, words: usize) {
+        self.heap.mark(thunk.0, words);
+    }
+
+    pub fn shape(&mut self, shape: Shape) {
+        if shape.0 != 0
+            && self.heap.mark(shape.0, shape.words())
             && let Some(order) = shape.order()
         {
-            seen.insert(order.as_ptr() as usize);
-        }
-    };
-    for shape in shapes {
-        mark_shape(shape, &mut seen);
-    }
-    mark_shape(heap.empty_shape, &mut seen);
-    while let Some(object) = todo.pop() {
-        match object {
-            Object::Env(env) => {
-                if env.0 == 0 || !seen.insert(env.0) {
-                    continue;
-                }
-                if env.len() >= 0xffff {
-                    seen.insert(env.0 - 8);
-                }
-                todo.push(Object::Env(env.parent()));
-                todo.extend((0..env.len()).map(|i| Object::Value(env.get(i))));
-            }
-            Object::Value(v) => {
-                if v == Value::EMPTY || matches!(v.tag(), tag::INT | tag::SIMPLE) {
-                    continue;
-                }
-                if !seen.insert(v.addr()) {
-                    continue;
-                }
-                follow(v, &mut todo, &mut seen, &mark_shape);
-            }
+            self.heap.mark(order.as_ptr() as usize, order.len().div_ceil(2));
         }
     }
-    heap.poison(|addr| seen.contains(&addr));
-}
 
-fn follow(
-    v: Value,
-    todo: &mut Vec<Object>,
-    seen: &mut FxHashSet<usize>,
-    mark_shape: &impl Fn(Shape, &mut FxHashSet<usize>),
-) {
-    match v.tag() {
-        tag::THUNK => {
-            let thunk = ThunkPtr::of(v);
-            let head = thunk.head();
-            let pointer = head & !state::MASK;
-            match head & state::MASK {
-                state::CODE | state::BLACKHOLE_CODE => {
-                    todo.push(Object::Env(EnvPtr(thunk.payload() as usize)));
-                }
-                state::VALUE => todo.push(Object::Value(Value(thunk.payload()))),
-                state::APPLY1 => {
-                    todo.push(Object::Value(Value(pointer | tag::FUNCTION)));
-                    todo.push(Object::Value(Value(thunk.payload())));
-                }
-                state::APPLY2 => {
-                    todo.push(Object::Value(Value(pointer | tag::FUNCTION)));
-                    todo.push(Object::Value(Value(thunk.payload())));
-                    todo.push(Object::Value(Value(thunk.payload2())));
-                }
-                state::SELECT => todo.push(Object::Value(Value(pointer))),
-                // A failed thunk holds an index; what a claimed one goes back to is a root of its frame.
-                _ => {}
+    /// Marks everything that is still to do.
+    pub fn finish(mut self) {
+        self.drain();
+    }
+
+    #[inline(always)]
+    fn push(&mut self, v: Value) {
+        if !matches!(v.tag(), tag::INT | tag::SIMPLE) && v != Value::EMPTY {
+            self.values.push(v);
+        }
+    }
+
+    fn drain(&mut self) {
+        loop {
+            if let Some(v) = self.values.pop() {
+                self.follow(v);
+            } else if let Some(env) = self.envs.pop() {
+                self.follow_env(env);
+            } else {
+                return;
             }
         }
-        tag::LIST => {
-            if let Some(list) = v.as_list() {
-                todo.extend(list.iter().map(Object::Value));
-                todo.extend(list.raw().map(Object::Value));
-            }
+    }
+
+    fn follow_env(&mut self, env: EnvPtr) {
+        let len = env.len();
+        let big = usize::from(len >= 0xffff);
+        if !self.heap.mark(env.0 - 8 * big, 1 + big + len) {
+            return;
         }
-        tag::ATTRS => {
-            if let Some(attrs) = v.as_attrs() {
-                mark_shape(attrs.shape(), seen);
-                todo.extend(attrs.raw().map(Object::Value));
+        self.env(env.parent());
+        self.slots(env.0, 1, len);
+    }
+
+    fn slots(&mut self, addr: usize, first: usize, count: usize) {
+        visit_slots(addr, first, count, |v| {
+            if !matches!(v.tag(), tag::INT | tag::SIMPLE) && v != Value::EMPTY {
+                self.values.push(v);
             }
-        }
-        tag::FUNCTION => match FunctionRef(v).callee() {
-            Callee::Closure(_, env) => todo.push(Object::Env(env)),
-            Callee::Primop(_) => {}
-            Callee::Partial => {
+        });
+    }
+
+    fn follow(&mut self, v: Value) {
+        let addr = v.addr();
+        match v.tag() {
+            tag::THUNK => {
+                let thunk = ThunkPtr::of(v);
+                let head = thunk.head();
+                let pointer = head & !state::MASK;
+                let state = head & state::MASK;
+                if !self.heap.mark(addr, if state == state::APPLY2 { 3 } else { 2 }) {
+                    return;
+                }
+                match state {
+                    state::CODE | state::BLACKHOLE_CODE => {
+                        self.env(EnvPtr(thunk.payload() as usize));
+                    }
+                    state::VALUE => self.push(Value(thunk.payload())),
+                    state::APPLY1 => {
+                        self.push(Value(pointer | tag::FUNCTION));
+                        self.slots(addr, 1, 1);
+                    }
+                    state::APPLY2 => {
+                        self.push(Value(pointer | tag::FUNCTION));
+                        self.slots(addr, 1, 2);
+                    }
+                    state::SELECT => self.push(Value(pointer)),
+                    // A failed thunk holds an index; a claimed one was marked from its frame.
+                    _ => {}
+                }
+            }
+            tag::LIST => {
+                let len = v.as_list().map_or(0, |l| l.len());
+                if self.heap.mark(addr, 1 + len) {
+                    self.slots(addr, 1, len);
+                }
+            }
+            tag::ATTRS => {
+                let Some(attrs) = v.as_attrs() else { return };
+                let len = attrs.len();
+                if self.heap.mark(addr, 1 + len) {
+                    self.shape(attrs.shape());
+                    self.slots(addr, 1, len);
+                }
+            }
+            tag::FUNCTION => {
                 let f = FunctionRef(v);
-                todo.push(Object::Value(f.partial_callee()));
-                todo.extend((0..f.partial_len()).map(|i| Object::Value(f.partial_arg(i))));
+                match f.callee() {
+                    Callee::Closure(_, env) => {
+                        if self.heap.mark(addr, 2) {
+                            self.env(env);
+                        }
+                    }
+                    Callee::Primop(_) => {
+                        self.heap.mark(addr, 2);
+                    }
+                    Callee::Partial => {
+                        let len = f.partial_len();
+                        if self.heap.mark(addr, 2 + len) {
+                            self.slots(addr, 1, 1 + len);
+                        }
+                    }
+                }
             }
-        },
-        tag::STRING => {
-            if let Some(s) = v.as_string()
-                && let Some(buffer) = s.buffer()
-            {
-                seen.insert(buffer);
+            tag::STRING => {
+                if let Some(s) = v.as_string()
+                    && self.heap.mark(addr, s.words())
+                    && let Some((buffer, words)) = s.buffer()
+                {
+                    self.heap.mark(buffer, words);
+                }
             }
-        }
-        _ => {
-            if let Some(path) = v.as_path() {
-                todo.push(Object::Value(path.value()));
+            _ => {
+                if self.heap.mark(addr, 2)
+                    && let Some(path) = v.as_path()
+                {
+                    self.push(path.value());
+                }
             }
         }
     }
