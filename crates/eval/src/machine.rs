@@ -1772,13 +1772,15 @@ impl Machine {
                     self.stack.truncate(at);
                     self.stack.push(v);
                 }
-                Op::Assert => match pop!().as_bool() {
-                    Some(true) => {}
+                Op::Assert => match top!().as_bool() {
+                    Some(true) => {
+                        self.stack.pop();
+                    }
                     Some(false) => {
                         let message = self.assertion_message(ip.wrapping_sub(1));
                         fail!(Error::new(ErrorKind::Assertion, message));
                     }
-                    None => fail!(Error::type_error("the condition of an assertion is not a Boolean")),
+                    None => fail!(self.expected(Type::Bool, top!())),
                 },
                 Op::Formals(i) => {
                     let lambda = lambda_of(self.tables.lambdas[i as usize]);

@@ -163,15 +163,13 @@ pub fn path_of_string(m: &mut Machine, s: Value) -> Result<Value> {
 
 #[cold]
 fn cannot_compare(m: &Machine, a: Value, b: Value) -> Error {
-    let (x, y) = (a.type_of(), b.type_of());
-    if x == y {
-        return Error::type_error(format!(
-            "cannot compare {} with {}; values of that type are incomparable",
-            m.describe(a),
-            m.describe(b)
-        ));
-    }
-    Error::type_error(format!("cannot compare {} with {}", m.describe(a), m.describe(b)))
+    let (x, y) = (m.describe_value(a), m.describe_value(b));
+    let message = format!("cannot compare {} with {}", m.describe_type(a), m.describe_type(b));
+    Error::type_error(if a.type_of() == b.type_of() {
+        format!("{message}; values of that type are incomparable (values are {x} and {y})")
+    } else {
+        format!("{message}; values are {x} and {y}")
+    })
 }
 
 /// `a < b` for evaluated values that are not lists.
