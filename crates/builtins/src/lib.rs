@@ -11,6 +11,7 @@
 //! strings without an encoding, so nothing here requires UTF-8 unless the format does.
 pub mod pure;
 
+mod args;
 mod attrs;
 mod contexts;
 mod control;
@@ -23,6 +24,7 @@ mod hashing;
 mod install;
 mod lists;
 mod numbers;
+mod paths;
 mod strings;
 mod table;
 mod types;

@@ -25,6 +25,7 @@ pub mod signature;
 pub mod symbol;
 pub mod value;
 
+mod build;
 mod code;
 mod compile;
 mod suggest;

@@ -1,0 +1,240 @@
+//! Making lists and sets in place, for builtins that run often: no temporary copies of the values.
+
+use crate::code::{Default as FormalDefault, Lambda};
+use crate::error::Result;
+use crate::heap::{AttrsRef, Callee, FunctionRef, ListRef};
+use crate::machine::{Machine, lambda_of};
+use crate::native::Activation;
+use crate::position::PosId;
+use crate::symbol::Symbol;
+use crate::value::Value;
+
+impl AttrsRef {
+    /// Value and position of a name. Logarithmic time.
+    pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {
+        let shape = self.shape();
+        shape.find(symbol).map(|i| (self.at(i), shape.pos(i)))
+    }
+
+    /// Where a name is defined: `None` if there is no such name, [`PosId::NONE`] if it has no position.
+    pub fn position(self, symbol: Symbol) -> Option<PosId> {
+        let shape = self.shape();
+        shape.find(symbol).map(|i| shape.pos(i))
+    }
+}
+
+impl Machine {
+    /// A list with one element for each attribute, in the order of the names' bytes, made of symbol and value.
+    pub fn list_by_name(
+        &mut self,
+        attrs: AttrsRef,
+        mut item: impl FnMut(&mut Machine, Symbol, Value) -> Value,
+    ) -> Value {
+        let shape = attrs.shape();
+        let len = shape.len();
+        if len > 1 && shape.order().is_none() {
+            self.sorted_attrs(attrs);
+        }
+        self.build_list(len, |m, i| {
+            let at = shape
+                .order()
+                .and_then(|o| o.get(i))
+                .map_or(i, |at| *at as usize);
+            item(m, shape.symbol(at), attrs.at(at))
+        })
+    }
+
+    /// A list of `len` elements, each made by `item`, which may allocate. The caller has checked that so many
+    /// fit into memory.
+    pub fn build_list(
+        &mut self,
+        len: usize,
+        mut item: impl FnMut(&mut Machine, usize) -> Value,
+    ) -> Value {
+        if len == 0 {
+            return self.heap.empty_list;
+        }
+        let list = self.heap.list_uninit(len);
+        for i in 0..len {
+            let v = item(self, i);
+            self.heap.list_init(list, i, v);
+        }
+        list
+    }
+
+    /// A set with the names and positions of another one, each value made by `value` from name and old value.
+    pub fn map_attrs(
+        &mut self,
+        attrs: AttrsRef,
+        mut value: impl FnMut(&mut Machine, Symbol, Value) -> Value,
+    ) -> Value {
+        let shape = attrs.shape();
+        let new = self.heap.attrs_uninit(shape, shape.len());
+        for i in 0..shape.len() {
+            let v = value(self, shape.symbol(i), attrs.at(i));
+            self.heap.attrs_init(new, i, v);
+        }
+        new
+    }
+
+    /// The attributes of a set whose names are not among `names`, which this sorts. Searches for the names if they
+    /// are few: time O(names · log names + result).
+    pub fn without_attrs(&mut self, attrs: AttrsRef, names: &mut [Symbol]) -> Value {
+        names.sort_unstable();
+        let shape = attrs.shape();
+        let mut removed = 0;
+        let mut from = 0;
+        for (i, name) in names.iter().enumerate() {
+            if i > 0 && names.get(i - 1) == Some(name) {
+                continue;
+            }
+            match shape.lower_bound(from, *name) {
+                Ok(at) => {
+                    from = at + 1;
+                    removed += 1;
+                }
+                Err(at) => from = at,
+            }
+        }
+        if removed == 0 {
+            return attrs.value();
+        }
+        let len = shape.len() - removed;
+        let new_shape = self.heap.shape_uninit(len);
+        let new = self.heap.attrs_uninit(new_shape, len);
+        let (mut from, mut to) = (0, 0);
+        for name in names.iter() {
+            // A name that occurs twice is not found again after the first one's place.
+            if let Ok(at) = shape.lower_bound(from, *name) {
+                new_shape.copy(to, shape, from, at - from);
+                self.heap.attrs_copy(new, to, attrs, from, at - from);
+                to += at - from;
+                from = at + 1;
+            }
+        }
+        let rest = shape.len() - from;
+        if rest > 0 {
+            new_shape.copy(to, shape, from, rest);
+            self.heap.attrs_copy(new, to, attrs, from, rest);
+        }
+        new
+    }
+
+    /// The attributes of `right` whose names are also in `left`. Time O(smaller · log larger).
+    pub fn intersect_attrs(&mut self, left: AttrsRef, right: AttrsRef) -> Value {
+        let (a, b) = (left.shape(), right.shape());
+        if a == b {
+            return right.value();
+        }
+        let room = a.len().min(b.len());
+        if room == 0 {
+            return self.heap.empty_attrs;
+        }
+        let shape = self.heap.shape_uninit(room);
+        let new = self.heap.attrs_uninit(shape, room);
+        let (small, large, large_is_right) = if a.len() < b.len() {
+            (a, b, true)
+        } else {
+            (b, a, false)
+        };
+        let (mut from, mut found) = (0, 0);
+        for i in 0..small.len() {
+            match large.lower_bound(from, small.symbol(i)) {
+                Ok(at) => {
+                    from = at + 1;
+                    let index = if large_is_right { at } else { i };
+                    let (symbol, pos) = b.entry(index);
+                    shape.set(found, symbol, pos);
+                    self.heap.attrs_init(new, found, right.at(index));
+                    found += 1;
+                }
+                Err(at) => from = at,
+            }
+        }
+        if found == 0 {
+            return self.heap.empty_attrs;
+        }
+        if found == right.len() {
+            return right.value();
+        }
+        // What was reserved for names that are not in both stays unused.
+        self.heap.shrink_shape(shape, found);
+        new
+    }
+
+    /// A list of `list`'s elements from `first` on.
+    pub fn list_from(&mut self, list: ListRef, first: usize) -> Value {
+        let len = list.len().saturating_sub(first);
+        self.build_list(len, |_, i| list.get(first + i).unwrap_or(Value::NULL))
+    }
+
+    /// The concatenation of the locals from `first` on, which must be lists and are removed.
+    ///
+    /// # Errors
+    /// When the memory limit forbids it.
+    pub fn concat_list_locals(&mut self, activation: &Activation, first: usize) -> Result<Value> {
+        let at = (activation.base + first).min(self.stack.len());
+        let mut total = 0;
+        for i in at..self.stack.len() {
+            let v = self.stack.get(i).copied().unwrap_or(Value::NULL).resolved();
+            total += self.want_list(v)?.len();
+            if let Some(slot) = self.stack.get_mut(i) {
+                *slot = v;
+            }
+        }
+        if total > 1 << 12 {
+            self.check_memory(total.saturating_mul(size_of::<Value>()))?;
+        }
+        let list = self.heap.concat_lists(self.stack.get(at..).unwrap_or(&[]));
+        self.stack.truncate(at);
+        Ok(list)
+    }
+
+    /// Whether a value can be called: a function, or a set with `__functor`.
+    pub fn is_callable(&self, v: Value) -> bool {
+        v.is_function()
+            || v.as_attrs()
+                .is_some_and(|a| a.get(self.known.functor).is_some())
+    }
+
+    /// The set that `builtins.functionArgs` returns: for each name of a function's set pattern whether it has a
+    /// default. Remembered per function text.
+    pub fn function_args(&mut self, function: FunctionRef) -> Value {
+        let lambda: &Lambda = match function.callee() {
+            Callee::Closure(lambda, _) => {
+                let lambda = lambda_of(lambda);
+                if lambda.arity != 1 {
+                    return self.heap.empty_attrs;
+                }
+                lambda
+            }
+            Callee::Partial => match FunctionRef(function.partial_callee()).callee() {
+                Callee::Closure(lambda, _) => {
+                    let lambda = lambda_of(lambda);
+                    if lambda.arity as usize != function.partial_len() + 1 {
+                        return self.heap.empty_attrs;
+                    }
+                    lambda
+                }
+                _ => return self.heap.empty_attrs,
+            },
+            Callee::Primop(_) => return self.heap.empty_attrs,
+        };
+        let Some(formals) = &lambda.formals else {
+            return self.heap.empty_attrs;
+        };
+        if lambda.args.get() == Value::EMPTY {
+            let entries: Vec<(Symbol, PosId, Value)> = formals
+                .entries
+                .iter()
+                .map(|f| {
+                    let optional = !matches!(f.default, FormalDefault::Required);
+                    (f.symbol, f.pos, Value::bool(optional))
+                })
+                .collect();
+            let v = self.attrs_sorted(&entries);
+            lambda.args.set(v);
+        }
+        lambda.args.get()
+    }
+}
