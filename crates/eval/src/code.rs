@@ -104,6 +104,8 @@ pub(crate) enum Op {
     ConcatPath(u32),
     /// Pop a Boolean; fail when it is false.
     Assert,
+    /// Pop right, left; fail with an explanation unless they are equal.
+    AssertEqual,
     /// Check and bind the set pattern of a lambda.
     Formals(u32),
     /// Stack: symbol and position of a selection as an integer, forced set. Selects.

@@ -639,8 +639,14 @@ impl Compiler<'_, '_> {
                 result?;
             }
             Expr::Assert { condition, body } => {
-                self.strict(unit, condition)?;
-                self.emit_at(unit, Op::Assert, condition);
+                if let Expr::Binary { op: BinaryOp::Eq, left, right } = self.ast.expr(condition) {
+                    self.strict(unit, left)?;
+                    self.strict(unit, right)?;
+                    self.emit_at(unit, Op::AssertEqual, condition);
+                } else {
+                    self.strict(unit, condition)?;
+                    self.emit_at(unit, Op::Assert, condition);
+                }
                 self.strict(unit, body)?;
             }
             Expr::If { condition, yes, no } => {

@@ -1221,8 +1221,8 @@ impl Machine {
         match step {
             Step::Done(v) => {
                 self.stack.truncate(base);
-                self.frames.pop();
-                self.deliver(v)
+                let discard = self.frames.pop().is_some_and(|f| f.flags & flag::DISCARD != 0);
+                if discard { Ok(()) } else { self.deliver(v) }
             }
             Step::Force(v) => {
                 let v = self.tick(v)?;
@@ -1782,6 +1782,22 @@ impl Machine {
                     }
                     None => fail!(self.expected(Type::Bool, top!())),
                 },
+                Op::AssertEqual => {
+                    let n = self.stack.len();
+                    let (left, right) = (self.stack[n - 2], self.stack[n - 1]);
+                    match ops::equal_simple(left, right) {
+                        Some(true) => self.stack.truncate(n - 2),
+                        _ => {
+                            // Leaves nothing behind but its result, which is not wanted.
+                            save!();
+                            self.push_native(ops::assert_equal, 2, NO_INFO)?;
+                            if let Some(f) = self.frames.last_mut() {
+                                f.flags |= flag::DISCARD;
+                            }
+                            load!();
+                        }
+                    }
+                }
                 Op::Formals(i) => {
                     let lambda = lambda_of(self.tables.lambdas[i as usize]);
                     let slot = lambda.arity as usize - 1;
@@ -2060,11 +2076,32 @@ impl Machine {
 
     #[cold]
     fn assertion_message(&self, at: *const Op) -> String {
-        let text = self.tables.span(at).and_then(|span| self.source_text(span));
-        match text {
+        match self.tables.span(at).and_then(|span| self.expression_text(span)) {
             Some(text) => format!("assertion '{text}' failed"),
             None => "assertion failed".to_string(),
         }
+    }
+
+    /// The expression at a span, printed in normal form. Reads and parses the source again: for errors.
+    pub(crate) fn expression_text(&self, span: SourceSpan) -> Option<String> {
+        let (source, offset) = self.sources.resolve(span.start)?;
+        let text = match &source.text {
+            Some(t) => t.to_vec(),
+            None => self.host.read_file(source.origin.path()?).ok()?,
+        };
+        let options = nivis_syntax::ParseOptions {
+            pipe_operators: self.settings.feature("pipe-operators"),
+            ..Default::default()
+        };
+        let mut ast = nivis_syntax::parse(&text, &options).ok()?;
+        let wanted = nivis_syntax::ast::Span { start: offset as u32, end: offset as u32 + span.len };
+        // Of expressions with the same span (parentheses are not nodes) the outermost comes last.
+        let at = ast.spans.iter().rposition(|s| *s == wanted)?;
+        ast.root = Some(nivis_syntax::ast::ExprId(at as u32));
+        let dir = source.origin.path().and_then(Path::parent).map(|p| p.display().to_string());
+        let home = self.host.env(b"HOME").map(|h| String::from_utf8_lossy(&h).into_owned());
+        let text = ast.to_nix_parse_string(&dir.unwrap_or_default(), &home.unwrap_or_default());
+        Some(text.trim_end().to_string())
     }
 
     /// The source text of a span.

@@ -387,6 +387,123 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
     }
 }
 
+/// Fails with an account of the first difference unless the operands are equal. Locals: both, evaluated.
+///
+/// # Errors
+/// [`ErrorKind::Assertion`], or whatever evaluating the operands' contents fails with.
+pub(crate) fn assert_equal(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    // State 0: to be compared as a whole. 1: compared. Then twice the index of the next part, plus 2 to compare
+    // it, plus 3 when it was compared. After the operands come the names of the parts that differ.
+    let (x, y) = (m.local(a, 0), m.local(a, 1));
+    if a.state == 0 {
+        a.state = 1;
+        m.push(x);
+        m.push(y);
+        return Ok(Step::Run(equal, 2));
+    }
+    if a.state == 1 {
+        let equal = m.pop();
+        if equal == Value::TRUE {
+            return Ok(Step::Done(Value::TRUE));
+        }
+        a.state = 2;
+    }
+    loop {
+        let (x, y) = (m.local(a, 0), m.local(a, 1));
+        for (i, v) in [x, y].into_iter().enumerate() {
+            if v.is_thunk() {
+                // Evaluated, it is found in the thunk; the result itself is not needed.
+                if a.state == u64::MAX - i as u64 {
+                    m.pop();
+                }
+                a.state = u64::MAX - i as u64;
+                return Ok(Step::Force(v));
+            }
+        }
+        if a.state >= u64::MAX - 1 {
+            m.pop();
+            a.state = 2;
+        }
+        let message = difference(m, x, y);
+        if let Some(message) = message {
+            let mut error = Error::new(ErrorKind::Assertion, message);
+            for part in m.locals_from(a, 2).into_iter().rev() {
+                let what = match part.as_int() {
+                    Some(i) => format!("while comparing list element {i}"),
+                    None => format!("while comparing attribute {}", m.describe_value(part)),
+                };
+                error = error.context(what, Default::default(), true);
+            }
+            return Err(error);
+        }
+        let index = (a.state as usize - 2) / 2;
+        let (p, q, name) = if let (Some(xs), Some(ys)) = (x.as_list(), y.as_list()) {
+            (xs.get(index), ys.get(index), m.heap.int(index as i64))
+        } else if let (Some(xs), Some(ys)) = (x.as_attrs(), y.as_attrs()) {
+            let (xs, ys) = (m.sorted_attrs(xs), m.sorted_attrs(ys));
+            let name = xs.get(index).map(|(s, ..)| *s);
+            let name = name.map_or(Value::NULL, |s| m.symbol_string(s));
+            (xs.get(index).map(|e| e.1), ys.get(index).map(|e| e.1), name)
+        } else {
+            (None, None, Value::NULL)
+        };
+        let (Some(p), Some(q)) = (p, q) else {
+            return Err(Error::new(ErrorKind::Assertion, "values are not equal"));
+        };
+        if a.state % 2 == 0 {
+            a.state += 1;
+            m.push(p);
+            m.push(q);
+            return Ok(Step::Run(equal_nested, 2));
+        }
+        let equal = m.pop();
+        if equal == Value::TRUE {
+            a.state += 1;
+            continue;
+        }
+        m.push(name);
+        m.set_local(a, 0, p);
+        m.set_local(a, 1, q);
+        a.state = 2;
+    }
+}
+
+/// Why two evaluated values are unequal, unless the reason lies in their parts.
+fn difference(m: &Machine, x: Value, y: Value) -> Option<String> {
+    let (s, t) = (m.describe_type(x), m.describe_type(y));
+    let (p, q) = (m.describe_value(x), m.describe_value(y));
+    let number = |v: Value| matches!(v.type_of(), Type::Int | Type::Float);
+    if x.type_of() != y.type_of() && !(number(x) && number(y)) {
+        return Some(format!("{s} of value '{p}' is not equal to {t} of value '{q}'"));
+    }
+    if let (Some(xs), Some(ys)) = (x.as_list(), y.as_list()) {
+        let (n, k) = (xs.len(), ys.len());
+        return (n != k).then(|| {
+            format!(
+                "list of size '{n}' is not equal to list of size '{k}', left hand side is '{p}', right hand side is '{q}'"
+            )
+        });
+    }
+    if let (Some(xs), Some(ys)) = (x.as_attrs(), y.as_attrs()) {
+        let same = xs.len() == ys.len() && xs.iter().zip(ys.iter()).all(|((a, ..), (b, ..))| a == b);
+        return (!same).then(|| {
+            format!("attribute names of attribute set '{p}' differs from attribute set '{q}'")
+        });
+    }
+    if x.is_function() {
+        return Some(
+            "distinct functions and immediate comparisons of identical functions compare as unequal"
+                .to_string(),
+        );
+    }
+    Some(match x.type_of() {
+        Type::String => format!("string '{p}' is not equal to string '{q}'"),
+        Type::Path => format!("path '{p}' is not equal to path '{q}'"),
+        Type::Bool => format!("boolean '{p}' is not equal to boolean '{q}'"),
+        _ => format!("{s} with value '{p}' is not equal to {t} with value '{q}'"),
+    })
+}
+
 /// Whether a set is a derivation (`type = "derivation"`), or the thunk to evaluate first.
 pub fn is_derivation(m: &Machine, attrs: AttrsRef) -> std::result::Result<bool, Value> {
     match attrs.get(m.known.kind) {
