@@ -197,6 +197,14 @@ impl Machine {
                 .is_some_and(|a| a.get(self.known.functor).is_some())
     }
 
+    /// Whether a function is the builtin of this name, not applied to anything yet.
+    pub fn is_builtin(&self, function: FunctionRef, name: &str) -> bool {
+        match function.callee() {
+            Callee::Primop(i) => self.builtins.get(i as usize).is_some_and(|b| b.name == name),
+            _ => false,
+        }
+    }
+
     /// The set that `builtins.functionArgs` returns: for each name of a function's set pattern whether it has a
     /// default. Remembered per function text.
     pub fn function_args(&mut self, function: FunctionRef) -> Value {

@@ -57,11 +57,11 @@ pub(crate) enum Op {
     /// Replace the (forced) set by whether it has the attribute.
     HasAttr(u32),
     /// Pop a name, then as `Select`.
-    SelectDynamic(u32),
+    SelectDynamic,
     /// Pop a name, then as `TrySelect`.
     TrySelectDynamic(u32),
     /// Pop a name, then as `HasAttr`.
-    HasAttrDynamic(u32),
+    HasAttrDynamic,
     /// Replace a set by an attribute if both are already at hand, else pop and jump.
     DelaySelect(u32),
     /// If the (forced) `with` set has the name, replace it and jump; else pop.
@@ -194,12 +194,10 @@ pub(crate) struct Tables {
 pub(crate) struct Program {
     pub ops: Box<[Op]>,
     /// Kept alive for the closures that point to them.
-    #[expect(dead_code, reason = "owns what `Tables::lambdas` and closures point to")]
     pub lambdas: Box<[Lambda]>,
     /// (op index, start, end), sorted by op index.
     pub spans: Box<[(u32, u32, u32)]>,
     pub base: PosId,
-    pub entry: u32,
 }
 
 impl Tables {

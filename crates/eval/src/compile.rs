@@ -97,7 +97,6 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
         lambdas,
         spans: out_spans.into(),
         base: file.base,
-        entry,
     });
     Ok(start.wrapping_add(entry as usize))
 }
@@ -516,8 +515,7 @@ impl Compiler<'_, '_> {
                         }
                         AttrName::Dynamic(d) => {
                             self.strict(unit, d)?;
-                            let site = self.site(Symbol(0));
-                            self.emit_at(unit, Op::SelectDynamic(site), d);
+                            self.emit_at(unit, Op::SelectDynamic, d);
                         }
                     }
                     self.emit_at(unit, Op::Force, e);
@@ -565,10 +563,10 @@ impl Compiler<'_, '_> {
                         }
                         AttrName::Dynamic(d) => {
                             self.strict(unit, d)?;
-                            let site = self.site(Symbol(0));
                             if last {
-                                self.emit_at(unit, Op::HasAttrDynamic(site), d);
+                                self.emit_at(unit, Op::HasAttrDynamic, d);
                             } else {
+                                let site = self.site(Symbol(0));
                                 exits.push(self.emit_at(unit, Op::TrySelectDynamic(site), d));
                             }
                         }

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 /// A context of one evaluator's table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ContextId(pub(crate) u32);
 
 impl ContextId {

@@ -1519,7 +1519,7 @@ impl Machine {
                     let found = v.as_attrs().is_some_and(|attrs| self.lookup(attrs, i).is_some());
                     set_top!(Value::bool(found));
                 }
-                Op::SelectDynamic(_) => {
+                Op::SelectDynamic => {
                     let symbol = check!(self.pop_name());
                     let v = top!();
                     let Some(attrs) = v.as_attrs() else {
@@ -1541,7 +1541,7 @@ impl Machine {
                         }
                     }
                 }
-                Op::HasAttrDynamic(_) => {
+                Op::HasAttrDynamic => {
                     let symbol = check!(self.pop_name());
                     let v = top!();
                     let found = v.as_attrs().is_some_and(|attrs| attrs.get(symbol).is_some());
