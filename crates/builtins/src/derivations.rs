@@ -1,6 +1,974 @@
-//! Derivations.
+//! Derivations: from the attributes of `derivation` to the path of a `.drv` file.
+//!
+//! What [`derivationStrict`](TABLE) makes is remembered per evaluator in [`Derivations`]: the hash modulo of each derivation and what
+//! its `.drv` file refers to, which is all that derivations depending on it need. The files themselves go to
+//! [`nivis_eval::Host::write_store_text`], if the host wants them.
 
-use nivis_eval::Builtin;
+use crate::data;
+use crate::hashing::{require_feature, store_error};
+use crate::table::{frame, leaf};
+use bstr::BString;
+use nivis_eval::context::{ContextElement, ContextId, Contexts};
+use nivis_eval::heap::{AttrsRef, StringRef};
+use nivis_eval::machine::bytes_path;
+use nivis_eval::native::Body;
+use nivis_eval::ops::{self, Coerce};
+use nivis_eval::{
+    Activation, Builtin, Error, ErrorKind, Host, Machine, Origin, PosId, Result, Step, Symbol, Value,
+};
+use nivis_store::derivation::{InputOutputs, OutputName};
+use nivis_store::{
+    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DownstreamPlaceholder, DrvHash, DrvHashes,
+    Hash, HashAlgorithm, StoreDir, StorePath, hash_placeholder,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
 
 /// The builtins of this module.
-pub static TABLE: &[Builtin] = &[];
+pub static TABLE: &[Builtin] = &[
+    frame(
+        "derivationStrict",
+        &["attrs"],
+        0b1,
+        derivation_strict,
+        "Makes a derivation of a set of attributes, all of which are evaluated and converted to strings, and returns a set \
+         with its `drvPath` and the path of each output. `derivation` is the function for programs to use.",
+    )
+    .global(),
+    leaf(
+        "placeholder",
+        &["output"],
+        0b1,
+        placeholder,
+        "Returns a string that stands for the path of the derivation's own output `output`. It is replaced by the path \
+         when the derivation is built.",
+    )
+    .global(),
+    leaf(
+        "outputOf",
+        &["drv", "output"],
+        0b11,
+        output_of,
+        "Returns the path of an output of the derivation that the string `drv` refers to, or a placeholder when the path is \
+         not known before that derivation is built. Needs the feature `dynamic-derivations`.",
+    ),
+];
+
+// ---- what is known of derivations -------------------------------------------------------------------
+
+/// The derivations of one evaluator.
+#[derive(Default)]
+pub(crate) struct Derivations {
+    store: Option<StoreDir>,
+    known: FxHashMap<StorePath, Known>,
+    /// What texts in the store (`builtins.toFile`) refer to.
+    texts: FxHashMap<StorePath, Box<[StorePath]>>,
+    /// Context elements as inputs, by their number.
+    inputs: Vec<Option<Input>>,
+    symbols: Option<Symbols>,
+}
+
+struct Known {
+    hash: DrvHash,
+    /// What the `.drv` file refers to.
+    references: Box<[StorePath]>,
+    /// The outputs, with their paths where these are known.
+    outputs: Box<[(OutputName, Option<StorePath>)]>,
+}
+
+#[derive(Clone)]
+enum Input {
+    Source(StorePath),
+    Deep(StorePath),
+    /// An output of a derivation; the chain in between is empty but for dynamic derivations.
+    Output(StorePath, Vec<OutputName>, OutputName),
+}
+
+/// Names that mean something in a derivation.
+#[derive(Clone, Copy)]
+struct Symbols {
+    name: Symbol,
+    args: Symbol,
+    builder: Symbol,
+    system: Symbol,
+    outputs: Symbol,
+    output_hash: Symbol,
+    output_hash_algo: Symbol,
+    output_hash_mode: Symbol,
+    structured_attrs: Symbol,
+    ignore_nulls: Symbol,
+    content_addressed: Symbol,
+    impure: Symbol,
+    json: Symbol,
+}
+
+/// The store folder of an evaluation.
+pub(crate) fn store_dir(m: &mut Machine) -> Result<StoreDir> {
+    if let Some(store) = &m.extension::<Derivations>().store {
+        return Ok(store.clone());
+    }
+    let store = StoreDir::new(&m.settings.store_dir).map_err(store_error)?;
+    m.extension::<Derivations>().store = Some(store.clone());
+    Ok(store)
+}
+
+fn symbols(m: &mut Machine) -> Symbols {
+    if let Some(symbols) = m.extension::<Derivations>().symbols {
+        return symbols;
+    }
+    let mut symbol = |name: &str| m.symbols.intern(name.as_bytes());
+    let symbols = Symbols {
+        name: symbol("name"),
+        args: symbol("args"),
+        builder: symbol("builder"),
+        system: symbol("system"),
+        outputs: symbol("outputs"),
+        output_hash: symbol("outputHash"),
+        output_hash_algo: symbol("outputHashAlgo"),
+        output_hash_mode: symbol("outputHashMode"),
+        structured_attrs: symbol("__structuredAttrs"),
+        ignore_nulls: symbol("__ignoreNulls"),
+        content_addressed: symbol("__contentAddressed"),
+        impure: symbol("__impure"),
+        json: symbol("__json"),
+    };
+    m.extension::<Derivations>().symbols = Some(symbols);
+    symbols
+}
+
+/// Finds the hashes of inputs, and catches that of the new derivation.
+struct Lookup<'k> {
+    known: &'k FxHashMap<StorePath, Known>,
+    new: Option<DrvHash>,
+}
+
+impl DrvHashes for Lookup<'_> {
+    fn hash_modulo(&mut self, path: &StorePath) -> nivis_store::Result<DrvHash> {
+        self.known.get(path).map(|k| k.hash.clone()).ok_or_else(|| {
+            nivis_store::Error::new(
+                nivis_store::ErrorKind::UnknownDerivation,
+                format!("derivation '{path}' is not known"),
+            )
+        })
+    }
+
+    fn record(&mut self, _: &StorePath, hash: &DrvHash) {
+        self.new = Some(hash.clone());
+    }
+}
+
+impl Derivations {
+    /// Reads a derivation that this evaluation has not made, and those it depends on, from the store.
+    fn learn(&mut self, host: &dyn Host, store: &StoreDir, path: &StorePath) -> Result<()> {
+        let mut todo: Vec<(StorePath, Option<Derivation>)> = vec![(path.clone(), None)];
+        while let Some((path, drv)) = todo.pop() {
+            if self.known.contains_key(&path) {
+                continue;
+            }
+            if let Some(drv) = drv {
+                let mut lookup = Lookup { known: &self.known, new: None };
+                let hash = drv.hash_modulo(store, &mut lookup).map_err(store_error)?;
+                let known = known(&drv, hash, store)?;
+                self.known.insert(path, known);
+                continue;
+            }
+            let printed = store.print(&path);
+            let invalid = |_| Error::new(ErrorKind::Store, format!("path '{printed}' is not valid"));
+            let text = host.read_file(bytes_path(printed.as_bytes())).map_err(invalid)?;
+            let name = path.derivation_name().map_err(store_error)?;
+            let drv = Derivation::parse_aterm(store, name, &text).map_err(store_error)?;
+            let inputs: Vec<StorePath> = drv.input_drvs.keys().cloned().collect();
+            if inputs.contains(&path) || todo.iter().any(|(p, d)| d.is_some() && *p == path) {
+                return Err(Error::new(ErrorKind::Store, format!("derivation '{printed}' depends on itself")));
+            }
+            todo.push((path, Some(drv)));
+            todo.extend(inputs.into_iter().map(|p| (p, None)));
+        }
+        Ok(())
+    }
+
+    /// Everything that a `.drv` file refers to, directly or not.
+    fn closure(&mut self, host: &dyn Host, store: &StoreDir, path: &StorePath) -> Result<BTreeSet<StorePath>> {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![path.clone()];
+        while let Some(path) = todo.pop() {
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            if path.is_derivation() {
+                self.learn(host, store, &path)?;
+                if let Some(known) = self.known.get(&path) {
+                    todo.extend(known.references.iter().cloned());
+                }
+            } else if let Some(references) = self.texts.get(&path) {
+                todo.extend(references.iter().cloned());
+            } else {
+                let references = host.references(store.print(&path).as_bytes());
+                todo.extend(references.iter().filter_map(|r| store.parse(r).ok()));
+            }
+        }
+        Ok(seen)
+    }
+
+    /// A context element as input.
+    fn input(&mut self, contexts: &Contexts, store: &StoreDir, id: u32) -> Result<&Input> {
+        let index = id as usize;
+        if index >= self.inputs.len() {
+            self.inputs.resize_with(index + 1, || None);
+        }
+        let Some(slot) = self.inputs.get_mut(index) else {
+            return Err(Error::other("a context element has no number"));
+        };
+        if slot.is_none() {
+            let element = contexts.get(id).ok_or_else(|| Error::other("a context element has no number"))?;
+            *slot = Some(input_of(element, store)?);
+        }
+        slot.as_ref().ok_or_else(|| Error::other("a context element has no number"))
+    }
+}
+
+fn input_of(element: &ContextElement, store: &StoreDir) -> Result<Input> {
+    let parse = |path: &[u8]| store.parse(path).map_err(store_error);
+    Ok(match element {
+        ContextElement::Path(path) => Input::Source(parse(path)?),
+        ContextElement::DrvDeep(path) => Input::Deep(parse(path)?),
+        ContextElement::Output { drv, output } => {
+            let output = String::from_utf8_lossy(output);
+            let mut chain: Vec<OutputName> = output.split('!').map(OutputName::from).collect();
+            let last = chain.pop().unwrap_or_default();
+            Input::Output(parse(drv)?, chain, last)
+        }
+    })
+}
+
+fn known(drv: &Derivation, hash: DrvHash, store: &StoreDir) -> Result<Known> {
+    let references = drv.references().into_iter().cloned().collect();
+    let outputs = drv.output_paths(store).map_err(store_error)?.into_iter().collect();
+    Ok(Known { hash, references, outputs })
+}
+
+/// Runs something on the known derivations while the machine is at hand, too.
+fn with_derivations<T>(m: &mut Machine, f: impl FnOnce(&mut Machine, &mut Derivations) -> Result<T>) -> Result<T> {
+    let mut derivations = std::mem::take(m.extension::<Derivations>());
+    let result = f(m, &mut derivations);
+    *m.extension::<Derivations>() = derivations;
+    result
+}
+
+// ---- derivationStrict -------------------------------------------------------------------------------
+
+/// The state of `derivationStrict`.
+///
+/// Locals: the attributes, then one value for each attribute that was dealt with, in the order of their names: its text; null
+/// for what is left out; for `args` a list of texts; with structured attributes the JSON of each value.
+#[derive(Clone, Copy)]
+struct State {
+    /// What is to be done.
+    phase: u8,
+    /// What is on the stack on resumption.
+    waiting: u8,
+    structured: bool,
+    ignore_nulls: bool,
+    /// The attribute at hand.
+    index: u32,
+}
+
+const NAME: u8 = 0;
+const FLAGS: u8 = 1;
+const ATTRIBUTES: u8 = 2;
+/// In `args`: its elements are on the stack.
+const ARGUMENTS: u8 = 3;
+/// In a structured attribute whose JSON is on the stack, and whose value is looked at too.
+const SPECIAL: u8 = 4;
+
+const NOTHING: u8 = 0;
+/// A value that was forced, to be found in its thunk.
+const FORCED: u8 = 1;
+/// A text that stays.
+const TEXT: u8 = 2;
+
+impl State {
+    fn unpack(word: u64) -> State {
+        State {
+            phase: word as u8,
+            waiting: (word >> 8) as u8,
+            structured: word >> 16 & 1 != 0,
+            ignore_nulls: word >> 17 & 1 != 0,
+            index: (word >> 32) as u32,
+        }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.phase)
+            | u64::from(self.waiting) << 8
+            | u64::from(self.structured) << 16
+            | u64::from(self.ignore_nulls) << 17
+            | u64::from(self.index) << 32
+    }
+}
+
+fn derivation_strict(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let mut state = State::unpack(a.state);
+    let step = derivation_step(m, a, &mut state)?;
+    a.state = state.pack();
+    Ok(step)
+}
+
+fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result<Step> {
+    let attrs = m.want_attrs(m.local(a, 0))?;
+    let known = symbols(m);
+    let waited = std::mem::replace(&mut state.waiting, NOTHING);
+    if waited == FORCED {
+        m.pop();
+    }
+    macro_rules! force {
+        ($v:expr) => {{
+            let v = $v;
+            if v.is_thunk() {
+                state.waiting = FORCED;
+                return Ok(Step::Force(v));
+            }
+            v
+        }};
+    }
+    if state.phase == NAME {
+        let name = attrs.get(known.name).ok_or_else(|| m.missing_attr(attrs, known.name))?;
+        let name = m.want_plain_string(force!(name))?;
+        nivis_store::store_path::check_name(name.bytes()).map_err(|e| {
+            Error::new(
+                ErrorKind::Store,
+                format!("invalid derivation name: {}. Please pass a different 'name'.", e.message()),
+            )
+        })?;
+        state.phase = FLAGS;
+    }
+    if state.phase == FLAGS {
+        if let Some(v) = attrs.get(known.structured_attrs) {
+            state.structured = m.want_bool(force!(v))?;
+        }
+        if let Some(v) = attrs.get(known.ignore_nulls) {
+            state.ignore_nulls = m.want_bool(force!(v))?;
+        }
+        state.phase = ATTRIBUTES;
+    }
+    if state.phase == ATTRIBUTES && waited == TEXT {
+        // The text of the attribute at hand is in its place.
+        finish_attribute(m, a, attrs, state, &known)?;
+    }
+    while let Some((symbol, value, _)) = m.sorted_attr(attrs, state.index as usize) {
+        if state.phase == SPECIAL {
+            let value = force!(value);
+            if symbol == known.outputs {
+                for output in m.want_list(value)?.iter() {
+                    force!(output);
+                }
+            }
+            finish_attribute(m, a, attrs, state, &known)?;
+            continue;
+        }
+        if state.phase == ARGUMENTS {
+            let list = m.want_list(force!(value))?;
+            while let Some(element) = list.get(m.locals(a) - 1 - state.index as usize) {
+                if element.is_string() {
+                    m.push(element);
+                } else {
+                    state.waiting = TEXT;
+                    m.push(element);
+                    m.push(Coerce::DERIVATION.value());
+                    return Ok(Step::Run(ops::coerce_to_string, 2));
+                }
+            }
+            let texts = m.list_of_locals(a, 1 + state.index as usize);
+            m.push(texts);
+            state.phase = ATTRIBUTES;
+            state.index += 1;
+            continue;
+        }
+        if symbol == known.ignore_nulls {
+            m.push(Value::NULL);
+            state.index += 1;
+            continue;
+        }
+        if state.ignore_nulls && force!(value).is_null() {
+            m.push(Value::NULL);
+            state.index += 1;
+            continue;
+        }
+        if symbol == known.args {
+            state.phase = ARGUMENTS;
+            continue;
+        }
+        if symbol == known.content_addressed || symbol == known.impure {
+            if m.want_bool(force!(value))? {
+                let feature = if symbol == known.impure { "impure-derivations" } else { "ca-derivations" };
+                require_feature(m, feature, "")?;
+                m.push(Value::TRUE);
+            } else {
+                m.push(Value::NULL);
+            }
+            state.index += 1;
+            continue;
+        }
+        if state.structured {
+            if symbol == known.structured_attrs {
+                m.push(Value::NULL);
+                state.index += 1;
+                continue;
+            }
+            state.waiting = TEXT;
+            m.push(value);
+            return Ok(Step::Run(data::json_text, 1));
+        }
+        if !value.is_string() {
+            state.waiting = TEXT;
+            m.push(value);
+            m.push(Coerce::DERIVATION.value());
+            return Ok(Step::Run(ops::coerce_to_string, 2));
+        }
+        m.push(value);
+        finish_attribute(m, a, attrs, state, &known)?;
+    }
+    let texts = m.locals_from(a, 1);
+    build(m, attrs, &texts, *state, &known).map(Step::Done)
+}
+
+/// Looks at an attribute whose text is in place, and goes on to the next one.
+fn finish_attribute(
+    m: &mut Machine,
+    a: &Activation,
+    attrs: AttrsRef,
+    state: &mut State,
+    known: &Symbols,
+) -> Result<()> {
+    let Some((symbol, value, _)) = m.sorted_attr(attrs, state.index as usize) else {
+        return Ok(());
+    };
+    let special = [
+        known.builder,
+        known.system,
+        known.outputs,
+        known.output_hash,
+        known.output_hash_algo,
+        known.output_hash_mode,
+    ]
+    .contains(&symbol);
+    if special {
+        if state.structured && state.phase == ATTRIBUTES {
+            state.phase = SPECIAL;
+            return Ok(());
+        }
+        let text = if state.structured { value } else { m.local(a, 1 + state.index as usize) };
+        let name = attrs.get(known.name).and_then(Value::as_string);
+        if symbol == known.outputs {
+            output_names(m, text)?;
+        } else if symbol == known.output_hash_mode {
+            method(m, name, text, state.structured)?;
+        } else if state.structured && symbol != known.builder {
+            m.want_plain_string(text)?;
+        } else {
+            m.want_string(text)?;
+        }
+    }
+    if state.structured {
+        warn_ineffective(m, attrs, symbol, known);
+    }
+    state.phase = ATTRIBUTES;
+    state.index += 1;
+    Ok(())
+}
+
+/// Attributes that structured ones are without effect beside.
+fn warn_ineffective(m: &mut Machine, attrs: AttrsRef, symbol: Symbol, known: &Symbols) {
+    const NAMES: [&[u8]; 6] = [
+        b"allowedReferences",
+        b"allowedRequisites",
+        b"disallowedReferences",
+        b"disallowedRequisites",
+        b"maxSize",
+        b"maxClosureSize",
+    ];
+    if !NAMES.contains(&m.symbols.name(symbol)) {
+        return;
+    }
+    let drv = attrs.get(known.name).and_then(Value::as_string).map(StringRef::to_text).unwrap_or_default();
+    let name = m.symbols.text(symbol);
+    m.host.message(
+        format!(
+            "warning: In a derivation named '{drv}', 'structuredAttrs' disables the effect of the derivation attribute \
+             '{name}'; use 'outputChecks.<output>.{name}' instead"
+        )
+        .as_bytes(),
+    );
+}
+
+/// The names in an attribute `outputs`: a text with spaces between them or a list.
+fn output_names(m: &Machine, v: Value) -> Result<BTreeSet<OutputName>> {
+    let mut names = BTreeSet::new();
+    let mut add = |name: &[u8]| {
+        let shown = String::from_utf8_lossy(name);
+        if name == b"drvPath" {
+            return Err(Error::other("invalid derivation output name 'drvPath'"));
+        }
+        if !names.insert(OutputName::from(shown.as_ref())) {
+            return Err(Error::other(format!("duplicate derivation output '{shown}'")));
+        }
+        Ok(())
+    };
+    if let Some(list) = v.as_list() {
+        for name in list.iter() {
+            add(m.want_plain_string(name)?.bytes())?;
+        }
+    } else {
+        let text = m.want_string(v)?;
+        for name in text.bytes().split(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')) {
+            if !name.is_empty() {
+                add(name)?;
+            }
+        }
+    }
+    if names.is_empty() {
+        return Err(Error::other("derivation cannot have an empty set of outputs"));
+    }
+    Ok(names)
+}
+
+/// The meaning of `outputHashMode`.
+fn method(m: &Machine, drv: Option<StringRef>, v: Value, structured: bool) -> Result<ContentAddressMethod> {
+    let text = if structured { m.want_plain_string(v)? } else { m.want_string(v)? };
+    if text.bytes() == b"recursive" {
+        return Ok(ContentAddressMethod::Nar);
+    }
+    let method = ContentAddressMethod::parse(text.bytes()).map_err(|_| {
+        Error::other(format!("invalid value '{}' for 'outputHashMode' attribute", text.to_text()))
+    })?;
+    match method {
+        ContentAddressMethod::Text => {
+            let name = drv.map(StringRef::to_text).unwrap_or_default();
+            let reason = format!("text-hashed derivation '{name}', outputHashMode = \"text\"");
+            require_feature(m, "dynamic-derivations", &reason)?;
+        }
+        ContentAddressMethod::Git => require_feature(m, "git-hashing", "")?,
+        _ => {}
+    }
+    Ok(method)
+}
+
+/// Makes the derivation of evaluated attributes.
+fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known: &Symbols) -> Result<Value> {
+    let store = store_dir(m)?;
+    let name = match attrs.get(known.name).and_then(Value::as_string) {
+        Some(name) => name,
+        None => return Err(m.missing_attr(attrs, known.name)),
+    };
+    let mut drv = Derivation::new(name.to_text());
+    let mut contexts: Vec<ContextId> = Vec::new();
+    let mut add_context = |s: StringRef| {
+        let context = s.context();
+        if !context.is_empty() && contexts.last() != Some(&context) {
+            contexts.push(context);
+        }
+    };
+    let mut env: Vec<(BString, BString)> = Vec::with_capacity(texts.len() + 4);
+    let mut json: Vec<u8> = Vec::new();
+    let mut outputs: Option<BTreeSet<OutputName>> = None;
+    let mut output_hash = None;
+    let mut algorithm = None;
+    let mut ingestion = None;
+    let (mut content_addressed, mut impure) = (false, false);
+    for (index, text) in texts.iter().enumerate() {
+        let Some((symbol, value, _)) = m.sorted_attr(attrs, index) else { break };
+        if text.is_null() {
+            continue;
+        }
+        if symbol == known.args {
+            for arg in m.want_list(*text)?.iter() {
+                let arg = m.want_string(arg)?;
+                add_context(arg);
+                drv.args.push(arg.bytes().into());
+            }
+            continue;
+        }
+        if symbol == known.content_addressed {
+            content_addressed = true;
+            continue;
+        }
+        if symbol == known.impure {
+            impure = true;
+            continue;
+        }
+        let text = m.want_string(*text)?;
+        add_context(text);
+        let value = if state.structured {
+            json.push(if json.is_empty() { b'{' } else { b',' });
+            data::quote(m.symbols.name(symbol), &mut json)?;
+            json.push(b':');
+            json.extend_from_slice(text.bytes());
+            value
+        } else {
+            text.value()
+        };
+        if symbol == known.json && !state.structured {
+            let drv_name = name.to_text();
+            m.host.message(
+                format!(
+                    "warning: In derivation '{drv_name}': setting structured attributes via '__json' is deprecated, and \
+                     may be disallowed in future versions of Nix. Set '__structuredAttrs = true' instead."
+                )
+                .as_bytes(),
+            );
+            drv.structured_attrs = Some(data::normal_json_object(text.bytes())?.into());
+            continue;
+        }
+        if !state.structured {
+            env.push((m.symbols.name(symbol).into(), text.bytes().into()));
+        }
+        if symbol == known.builder {
+            drv.builder = m.want_string(value)?.bytes().into();
+        } else if symbol == known.system {
+            drv.platform = m.want_string(value)?.bytes().into();
+        } else if symbol == known.outputs {
+            outputs = Some(output_names(m, value)?);
+        } else if symbol == known.output_hash {
+            output_hash = Some(m.want_string(value)?);
+        } else if symbol == known.output_hash_algo {
+            let text = m.want_string(value)?;
+            algorithm = HashAlgorithm::from_name(text.bytes());
+            if algorithm == Some(HashAlgorithm::Blake3) {
+                require_feature(m, "blake3-hashes", "")?;
+            }
+        } else if symbol == known.output_hash_mode {
+            ingestion = Some(method(m, Some(name), value, state.structured)?);
+        }
+    }
+    // Sorted, so that the map is built in one go.
+    drv.env = BTreeMap::from_iter(env);
+    if state.structured {
+        json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
+        drv.structured_attrs = Some(json.into());
+    }
+    let outputs = outputs.unwrap_or_else(|| BTreeSet::from([OutputName::new_static("out")]));
+
+    contexts.sort_unstable();
+    contexts.dedup();
+    with_derivations(m, |m, derivations| {
+        derivations.store = Some(store.clone());
+        add_inputs(m, derivations, &store, &mut drv, &contexts)
+    })?;
+
+    let other = |message: &str| Err(Error::other(message));
+    if drv.builder.is_empty() {
+        return other("required attribute 'builder' missing");
+    }
+    if drv.platform.is_empty() {
+        return other("required attribute 'system' missing");
+    }
+    let only_out = outputs.len() == 1 && outputs.contains("out");
+    if drv.name.ends_with(".drv") && !(ingestion == Some(ContentAddressMethod::Text) && only_out) {
+        return other("derivation names are allowed to end in '.drv' only if they produce a single derivation file");
+    }
+    if let Some(hash) = output_hash {
+        if !only_out {
+            return other("multiple outputs are not supported in fixed-output derivations");
+        }
+        let hash = fixed_hash(m, hash, algorithm)?;
+        let content = ContentAddress { method: ingestion.unwrap_or(ContentAddressMethod::Flat), hash };
+        let output = DerivationOutput::CaFixed(content);
+        if let Some(path) = output.path(&store, &drv.name, "out").map_err(store_error)? {
+            drv.env.insert("out".into(), store.print(&path).into());
+        }
+        drv.outputs.insert(OutputName::new_static("out"), output);
+    } else if content_addressed || impure {
+        if content_addressed && impure {
+            return other("derivation cannot be both content-addressed and impure");
+        }
+        let method = ingestion.unwrap_or(ContentAddressMethod::Nar);
+        let algorithm = algorithm.unwrap_or(HashAlgorithm::Sha256);
+        for output in &outputs {
+            drv.env.insert(output.as_str().into(), hash_placeholder(output).into());
+            let kind = if impure {
+                DerivationOutput::Impure { method, algorithm }
+            } else {
+                DerivationOutput::CaFloating { method, algorithm }
+            };
+            drv.outputs.insert(output.clone(), kind);
+        }
+    } else {
+        for output in &outputs {
+            drv.env.insert(output.as_str().into(), BString::default());
+            drv.outputs.insert(output.clone(), DerivationOutput::Deferred);
+        }
+    }
+    finish(m, &store, drv)
+}
+
+/// The hash of a fixed output; an empty text means zeros.
+fn fixed_hash(m: &mut Machine, text: StringRef, algorithm: Option<HashAlgorithm>) -> Result<Hash> {
+    if !text.is_empty() {
+        return Hash::parse_any(text.bytes(), algorithm).map_err(store_error);
+    }
+    let zeros = algorithm.and_then(|a| Hash::from_bytes(a, &vec![0; a.digest_len()]));
+    let hash = zeros.ok_or_else(|| Error::new(ErrorKind::Store, "empty hash requires explicit hash algorithm"))?;
+    crate::files::warn_empty_hash(m, hash.algorithm());
+    Ok(hash)
+}
+
+/// Makes what the contexts refer to inputs of a derivation.
+fn add_inputs(
+    m: &mut Machine,
+    derivations: &mut Derivations,
+    store: &StoreDir,
+    drv: &mut Derivation,
+    contexts: &[ContextId],
+) -> Result<()> {
+    let mut ids: Vec<u32> = contexts.iter().flat_map(|c| m.contexts.ids(*c)).copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let host = Rc::clone(&m.host);
+    let mut deep = Vec::new();
+    for id in ids {
+        match derivations.input(&m.contexts, store, id)? {
+            Input::Source(path) => {
+                drv.input_srcs.insert(path.clone());
+            }
+            Input::Deep(path) => deep.push(path.clone()),
+            Input::Output(path, chain, output) => {
+                let node = drv.input_drvs.entry(path.clone()).or_insert_with(InputOutputs::new);
+                if chain.is_empty() {
+                    node.add(output.clone());
+                } else {
+                    node.add_dynamic(chain.iter().cloned(), output.clone()).map_err(store_error)?;
+                }
+            }
+        }
+    }
+    for path in deep {
+        for object in derivations.closure(&*host, store, &path)? {
+            if let Some(known) = derivations.known.get(&object) {
+                let node = drv.input_drvs.entry(object.clone()).or_insert_with(InputOutputs::new);
+                for (output, _) in &known.outputs {
+                    node.add(output.clone());
+                }
+            }
+            drv.input_srcs.insert(object);
+        }
+    }
+    let unknown: FxHashSet<&StorePath> =
+        drv.input_drvs.keys().filter(|path| !derivations.known.contains_key(*path)).collect();
+    for path in unknown {
+        derivations.learn(&*host, store, path)?;
+    }
+    Ok(())
+}
+
+/// Completes a derivation, remembers it and returns the set of its paths.
+fn finish(m: &mut Machine, store: &StoreDir, mut drv: Derivation) -> Result<Value> {
+    let keep = m.host.keeps_store_texts();
+    let drv_path = with_derivations(m, |m, derivations| {
+        let mut lookup = Lookup { known: &derivations.known, new: None };
+        let path = if keep {
+            let mut text = Vec::new();
+            let path = drv.finish_with_text(store, &mut lookup, &mut text).map_err(store_error)?;
+            write_text(m, store, &path, &text, &drv.references())?;
+            path
+        } else {
+            drv.finish(store, &mut lookup).map_err(store_error)?
+        };
+        if let Some(hash) = lookup.new
+            && !derivations.known.contains_key(&path)
+        {
+            let known = known(&drv, hash, store)?;
+            derivations.known.insert(path.clone(), known);
+        }
+        Ok(path)
+    })?;
+    let printed = store.print(&drv_path);
+    let context = m.contexts.single(ContextElement::DrvDeep(printed.as_bytes().into()));
+    let value = m.heap.string(printed.as_bytes(), context);
+    let mut entries = vec![(m.known.drv_path, PosId::NONE, value)];
+    for (output, kind) in &drv.outputs {
+        let text = match kind.path(store, &drv.name, output).map_err(store_error)? {
+            Some(path) => store.print(&path),
+            None => DownstreamPlaceholder::unknown_ca_output(&drv_path, output).map_err(store_error)?.render(),
+        };
+        let context = m.contexts.single(ContextElement::Output {
+            drv: printed.as_bytes().into(),
+            output: output.as_bytes().into(),
+        });
+        let value = m.heap.string(text.as_bytes(), context);
+        entries.push((m.symbols.intern(output.as_bytes()), PosId::NONE, value));
+    }
+    Ok(m.attrs(entries))
+}
+
+fn write_text(
+    m: &Machine,
+    store: &StoreDir,
+    path: &StorePath,
+    text: &[u8],
+    references: &[&StorePath],
+) -> Result<()> {
+    let printed: Vec<String> = references.iter().map(|r| store.print(r)).collect();
+    let references: Vec<&[u8]> = printed.iter().map(String::as_bytes).collect();
+    m.host
+        .write_store_text(store.print(path).as_bytes(), text, &references)
+        .map_err(|e| Error::new(ErrorKind::Host, e.to_string()))
+}
+
+/// `builtins.toFile`: puts a text into the store.
+pub(crate) fn add_text(m: &mut Machine, name: StringRef, contents: StringRef) -> Result<Value> {
+    let store = store_dir(m)?;
+    let mut references = BTreeSet::new();
+    for element in m.contexts.elements(contents.context()) {
+        match element {
+            ContextElement::Path(path) => {
+                references.insert(store.parse(path).map_err(store_error)?);
+            }
+            other => {
+                return Err(Error::other(format!(
+                    "files created by builtins.toFile may not reference derivations, but {} references {}",
+                    name.to_text(),
+                    shown_element(other, &store)
+                )));
+            }
+        }
+    }
+    nivis_store::store_path::check_name(name.bytes()).map_err(store_error)?;
+    let digest = nivis_store::hash::sha256(contents.bytes());
+    let path = store.make_text_path(&name.to_text(), &digest, &references).map_err(store_error)?;
+    let references: Vec<&StorePath> = references.iter().collect();
+    if m.host.keeps_store_texts() {
+        write_text(m, &store, &path, contents.bytes(), &references)?;
+    }
+    if !references.is_empty() {
+        let references = references.into_iter().cloned().collect();
+        m.extension::<Derivations>().texts.insert(path.clone(), references);
+    }
+    let printed = store.print(&path);
+    let context = m.contexts.single(ContextElement::Path(printed.as_bytes().into()));
+    Ok(m.heap.string(printed.as_bytes(), context))
+}
+
+/// A context element as messages show it.
+fn shown_element(element: &ContextElement, store: &StoreDir) -> String {
+    let path = String::from_utf8_lossy(element.path());
+    let base = path.strip_prefix(store.as_str()).map_or(&*path, |p| p.trim_start_matches('/'));
+    match element {
+        ContextElement::Path(_) => base.to_string(),
+        ContextElement::DrvDeep(_) => format!("={base}"),
+        ContextElement::Output { output, .. } => format!("!{}!{base}", String::from_utf8_lossy(output)),
+    }
+}
+
+// ---- placeholders -----------------------------------------------------------------------------------
+
+fn placeholder(m: &mut Machine, args: &[Value]) -> Result<Value> {
+    let output = m.want_plain_string(args[0])?;
+    let text = hash_placeholder(output.bytes());
+    Ok(m.string(text))
+}
+
+fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
+    let store = store_dir(m)?;
+    let s = m.want_string(args[0])?;
+    let (count, first) = {
+        let mut elements = m.contexts.elements(s.context());
+        (elements.len(), elements.next().cloned())
+    };
+    let element = match first {
+        Some(element) if count == 1 => element,
+        _ => {
+            return Err(Error::other(format!(
+                "string '{}' has {count} entries in its context. It should only have exactly one entry",
+                s.to_text()
+            )));
+        }
+    };
+    let (drv, chain) = match &element {
+        ContextElement::Path(path) => (path.clone(), None),
+        ContextElement::Output { drv, output } => (drv.clone(), Some(output.clone())),
+        ContextElement::DrvDeep(_) => {
+            return Err(Error::other(format!(
+                "string '{}' has a context which refers to a complete source and binary closure. This is not supported \
+                 at this time",
+                s.to_text()
+            )));
+        }
+    };
+    let expected = match &chain {
+        None => String::from_utf8_lossy(&drv).into_owned(),
+        Some(chain) => output_text(m, &store, &drv, chain)?,
+    };
+    if expected.as_bytes() != s.bytes() {
+        let shown = s.to_text();
+        return Err(Error::other(match &chain {
+            None => format!("path string '{shown}' has context with the different path '{expected}'"),
+            Some(output) => format!(
+                "string '{shown}' has context with the output '{}' from derivation '{}', but the string is not the right \
+                 placeholder for this derivation output. It should be '{expected}'",
+                String::from_utf8_lossy(output),
+                String::from_utf8_lossy(&drv)
+            ),
+        }));
+    }
+    let output = m.want_plain_string(args[1])?;
+    let chain: Box<[u8]> = match chain {
+        None => output.bytes().into(),
+        Some(chain) => [&chain, &b"!"[..], output.bytes()].concat().into(),
+    };
+    let text = output_text(m, &store, &drv, &chain)?;
+    let context = m.contexts.single(ContextElement::Output { drv, output: chain });
+    Ok(m.heap.string(text.as_bytes(), context))
+}
+
+/// The path of an output, or the placeholder when it is not known. `chain` is the name of the output, or with dynamic
+/// derivations those of the outputs on the way, with `!` between them.
+fn output_text(m: &mut Machine, store: &StoreDir, drv: &[u8], chain: &[u8]) -> Result<String> {
+    let path = store.parse(drv).map_err(store_error)?;
+    let chain = String::from_utf8_lossy(chain).into_owned();
+    let mut names = chain.split('!');
+    let first = names.next().unwrap_or_default();
+    let host = Rc::clone(&m.host);
+    let known = with_derivations(m, |_, derivations| {
+        derivations.learn(&*host, store, &path)?;
+        let outputs = derivations.known.get(&path).map(|k| &k.outputs);
+        let output = outputs.and_then(|outputs| outputs.iter().find(|(name, _)| name == first));
+        match output {
+            Some((_, output)) => Ok(output.clone()),
+            None => Err(Error::new(
+                ErrorKind::Store,
+                format!("derivation '{}' does not have output '{first}'", String::from_utf8_lossy(drv)),
+            )),
+        }
+    })?;
+    let mut rest = names.peekable();
+    if let (Some(known), None) = (&known, rest.peek()) {
+        return Ok(store.print(known));
+    }
+    let first = DownstreamPlaceholder::unknown_ca_output(&path, first).map_err(store_error)?;
+    Ok(rest.fold(first, |placeholder, output| placeholder.unknown_derivation(output)).render())
+}
+
+// ---- derivation -------------------------------------------------------------------------------------
+
+/// The function `derivation`, compiled when it is first used.
+pub(crate) fn derivation(m: &mut Machine) -> Value {
+    fn load(m: &mut Machine, _: &[Value]) -> Result<Value> {
+        m.load_text(
+            include_bytes!("derivation.nix"),
+            Origin::Text("<nix/derivation-internal.nix>".into()),
+            Path::new("/"),
+        )
+    }
+    let load = m.add_builtin(Builtin {
+        name: "__nivisDerivation",
+        args: &["ignored"],
+        strict: 0,
+        global: false,
+        body: Body::Leaf(load),
+        doc: "Loads the function `derivation`.",
+    });
+    m.delay_call(load, Value::NULL)
+}
+

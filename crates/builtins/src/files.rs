@@ -1,6 +1,694 @@
-//! Files, search path, sources.
+//! Files, the search path, and files put into the store.
 
-use nivis_eval::Builtin;
+use crate::derivations;
+use crate::hashing::store_error;
+use crate::pure::path as text;
+use crate::table::{frame, leaf};
+use nivis_eval::context::ContextElement;
+use nivis_eval::heap::StringRef;
+use nivis_eval::machine::{bytes_path, canonical_path, host_error};
+use nivis_eval::ops::{self, Coerce};
+use nivis_eval::{
+    Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, Origin, PosId, Result, Step, Value,
+};
+use nivis_store::{Hash, HashAlgorithm};
+use std::collections::HashSet;
+use std::path::Path;
+use std::rc::Rc;
 
 /// The builtins of this module.
-pub static TABLE: &[Builtin] = &[];
+pub static TABLE: &[Builtin] = &[
+    frame(
+        "pathExists",
+        &["path"],
+        0b1,
+        path_exists,
+        "Returns whether there is a file, folder or link at `path`. A string with a slash at its end asks for a folder. \
+         What evaluation may not see does not exist.",
+    ),
+    frame("readFile", &["path"], 0, read_file, "Returns the contents of the file at `path`."),
+    frame(
+        "readDir",
+        &["path"],
+        0,
+        read_dir,
+        "Returns the entries of the folder at `path`: a set of names with the types `\"regular\"`, `\"directory\"`, \
+         `\"symlink\"` and `\"unknown\"`.",
+    ),
+    frame(
+        "readFileType",
+        &["path"],
+        0,
+        read_file_type,
+        "Returns the type of what is at `path`: `\"regular\"`, `\"directory\"`, `\"symlink\"` or `\"unknown\"`.",
+    ),
+    frame(
+        "findFile",
+        &["searchPath", "name"],
+        0b1,
+        find_file,
+        "Looks for `name` in a search path, a list of sets with a `path` and perhaps a `prefix`, and returns it as a path \
+         with links resolved. `<name>` means `findFile builtins.nixPath \"name\"`. When nothing is found, an error is \
+         thrown that `tryEval` catches.",
+    ),
+    frame(
+        "path",
+        &["args"],
+        0b1,
+        path,
+        "Puts a file or folder into the store and returns its store path. The set `args` has `path` and may have `name`, \
+         the name in the store (by default the last component of the path); `filter`, a function as `filterSource` \
+         takes it; `recursive`, which says whether the archive is hashed (the default) or the contents of a single \
+         file; and `sha256`, the hash that is expected.",
+    ),
+    frame(
+        "filterSource",
+        &["filter", "path"],
+        0,
+        filter_source,
+        "Puts a folder into the store, without the files that `filter` does not want, and returns its store path. `filter` \
+         is called with the full path and the type (as `readFileType` returns it) of each file below the folder; when \
+         it returns `false` for a folder, nothing in it is asked for.",
+    ),
+    leaf(
+        "toFile",
+        &["name", "s"],
+        0b11,
+        to_file,
+        "Puts a text file into the store and returns its path. `s` may refer to store paths, but not to outputs of \
+         derivations.",
+    ),
+    frame(
+        "toPath",
+        &["s"],
+        0,
+        to_path,
+        "Returns the canonical form of an absolute path as a string. Deprecated: `/. + s` gives a path.",
+    ),
+    frame(
+        "storePath",
+        &["path"],
+        0,
+        store_path,
+        "Returns a path of the store as a string that refers to it, so that derivations can depend on something which is in \
+         the store already. Not allowed in pure evaluation.",
+    ),
+];
+
+// ---- paths as arguments ---------------------------------------------------------------------------
+
+/// Turns a value into an absolute path: a string, whose context is that of the value. Local: the value.
+///
+/// Paths, also those that a `__toString` returns, stay what they are and are not copied to the store.
+pub(crate) fn absolute_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    const FORCED: u64 = 1;
+    const CALLED: u64 = 2;
+    const COERCED: u64 = 3;
+    match a.state {
+        CALLED => {
+            let result = m.pop();
+            m.push(result);
+            return Ok(Step::TailRun(absolute_path, 1));
+        }
+        COERCED => {
+            let s = m.pop();
+            let s = m.want_string(s)?;
+            if s.bytes().first() != Some(&b'/') {
+                return Err(Error::other(format!("string '{}' doesn't represent an absolute path", s.to_text())));
+            }
+            if text::is_canonical(s.bytes()) {
+                return Ok(Step::Done(s.value()));
+            }
+            let canonical = canonical_path(s.bytes());
+            return Ok(Step::Done(m.heap.string(&canonical, s.context())));
+        }
+        FORCED => {
+            m.pop();
+        }
+        _ => {}
+    }
+    let v = m.local(a, 0);
+    if v.is_thunk() {
+        a.state = FORCED;
+        return Ok(Step::Force(v));
+    }
+    if let Some(path) = v.as_path() {
+        return Ok(Step::Done(path.value()));
+    }
+    if let Some(attrs) = v.as_attrs()
+        && let Some(f) = attrs.get(m.known.to_string)
+    {
+        a.state = CALLED;
+        m.push(f);
+        m.push(v);
+        return Ok(Step::Call(1));
+    }
+    a.state = COERCED;
+    m.push(v);
+    m.push(Coerce::PATH.value());
+    Ok(Step::Run(ops::coerce_to_string, 2))
+}
+
+/// As [`absolute_path`]; then sees to it that what the context names is there, so that the path can be read.
+pub(crate) fn realised_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    if a.state == 0 {
+        a.state = 1;
+        let v = m.local(a, 0);
+        m.push(v);
+        return Ok(Step::Run(absolute_path, 1));
+    }
+    let path = m.pop();
+    let path = m.want_string(path)?;
+    realise(m, path)?;
+    Ok(Step::Done(path.value()))
+}
+
+fn realise(m: &mut Machine, s: StringRef) -> Result<()> {
+    if s.context().is_empty() {
+        return Ok(());
+    }
+    let host = Rc::clone(&m.host);
+    for element in m.contexts.elements(s.context()) {
+        host.realise(element).map_err(|e| Error::new(ErrorKind::Host, e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The first step of a builtin whose argument `index` is a path to be read, and its path after that.
+macro_rules! path_argument {
+    ($m:expr, $a:expr, $index:expr, $how:expr) => {{
+        if $a.state == 0 {
+            $a.state = 1;
+            let v = $m.local($a, $index);
+            match v.as_path() {
+                Some(path) => path,
+                None => {
+                    $m.push(v);
+                    return Ok(Step::Run($how, 1));
+                }
+            }
+        } else {
+            let path = $m.pop();
+            $m.want_string(path)?
+        }
+    }};
+}
+
+/// The contents of a file.
+pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
+    let path = bytes_path(path.bytes());
+    m.host.read_file(path).map_err(|e| host_error(&e, path))
+}
+
+// ---- looking at files -----------------------------------------------------------------------------
+
+fn path_exists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let arg = m.local(a, 0);
+    let folder = arg.as_string().is_some_and(|s| s.bytes().ends_with(b"/") || s.bytes().ends_with(b"/."));
+    let path = path_argument!(m, a, 0, realised_path);
+    let path = bytes_path(path.bytes());
+    let host = Rc::clone(&m.host);
+    let found = if folder {
+        host.resolve_links(path).and_then(|path| host.file_type(&path))
+    } else {
+        host.file_type(path)
+    };
+    let exists = match found {
+        Ok(Some(FileType::Directory)) => true,
+        Ok(Some(_)) => !folder,
+        Ok(None) => false,
+        Err(e) if is_absence(&e) => false,
+        Err(e) => return Err(host_error(&e, path)),
+    };
+    Ok(Step::Done(Value::bool(exists)))
+}
+
+/// Whether an error means that there is nothing, or nothing that may be seen.
+fn is_absence(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(e.kind(), NotFound | NotADirectory) || e.kind() == PermissionDenied && e.raw_os_error().is_none()
+}
+
+fn read_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let path = path_argument!(m, a, 0, realised_path);
+    let contents = read(m, path)?;
+    if memchr::memchr(0, &contents).is_some() {
+        return Err(Error::other(format!(
+            "the contents of the file '{}' cannot be represented as a Nix string",
+            path.to_text()
+        )));
+    }
+    m.check_string(contents.len())?;
+    let mut context = Default::default();
+    let store = derivations::store_dir(m)?;
+    if let Ok((object, _)) = store.split(path.bytes()) {
+        // What the object refers to is a dependency, as far as the text mentions it.
+        let references = m.host.references(store.print(&object).as_bytes());
+        let mentioned = references.into_iter().filter(|r| {
+            let hash = store.parse(r).map(|p| p.hash_part().to_string()).unwrap_or_default();
+            !hash.is_empty() && memchr::memmem::find(&contents, hash.as_bytes()).is_some()
+        });
+        context = m.contexts.collect(mentioned.map(|r| ContextElement::Path(r.into())));
+    }
+    Ok(Step::Done(m.heap.string(&contents, context)))
+}
+
+fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let path = path_argument!(m, a, 0, realised_path);
+    let shown = bytes_path(path.bytes());
+    let entries = m.host.read_dir(shown).map_err(|e| host_error(&e, shown))?;
+    let attrs: Vec<_> = entries
+        .iter()
+        .map(|(name, kind)| (m.symbols.intern(name), PosId::NONE, type_string(m, *kind)))
+        .collect();
+    Ok(Step::Done(m.attrs(attrs)))
+}
+
+/// The name of a file type as a string, which is the same one each time.
+fn type_string(m: &mut Machine, kind: FileType) -> Value {
+    let symbol = m.symbols.intern(kind.name().as_bytes());
+    m.symbol_string(symbol)
+}
+
+fn read_file_type(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let path = path_argument!(m, a, 0, realised_path);
+    let shown = bytes_path(path.bytes());
+    match m.host.file_type(shown).map_err(|e| host_error(&e, shown))? {
+        Some(kind) => Ok(Step::Done(type_string(m, kind))),
+        None => Err(Error::new(ErrorKind::Host, format!("path '{}' does not exist", shown.display()))),
+    }
+}
+
+fn to_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let path = path_argument!(m, a, 0, absolute_path);
+    Ok(Step::Done(path.value()))
+}
+
+fn store_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    if m.settings.pure_eval {
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            "'builtins.storePath' is not allowed in pure evaluation mode",
+        ));
+    }
+    let path = path_argument!(m, a, 0, absolute_path);
+    let store = derivations::store_dir(m)?;
+    let resolved = if store.parse(path.bytes()).is_ok() {
+        path.bytes().to_vec()
+    } else {
+        let shown = bytes_path(path.bytes());
+        let resolved = m.host.resolve_links(shown).map_err(|e| host_error(&e, shown))?;
+        resolved.into_os_string().into_encoded_bytes()
+    };
+    if !store.contains(&resolved) {
+        return Err(Error::new(
+            ErrorKind::Store,
+            format!("path '{}' is not in the Nix store", String::from_utf8_lossy(&resolved)),
+        ));
+    }
+    let (object, _) = store.split(&resolved).map_err(store_error)?;
+    let own = m.contexts.single(ContextElement::Path(store.print(&object).into_bytes().into()));
+    let context = m.contexts.union(path.context(), own);
+    Ok(Step::Done(m.heap.string(&resolved, context)))
+}
+
+// ---- the search path ------------------------------------------------------------------------------
+
+/// Where the files that belong to Nix itself are, as far as programs can see.
+const OWN_FILES: &str = "/__corepkgs__";
+
+fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    // Locals: search path, name, then per entry looked at: its prefix and its path. State: what is being waited for.
+    const FORCED: u64 = 1;
+    const COERCED: u64 = 2;
+    let list = m.want_list(m.local(a, 0))?;
+    if a.state == FORCED {
+        m.pop();
+    } else if a.state == COERCED {
+        let path = m.pop();
+        let path = m.want_string(path)?;
+        realise(m, path)?;
+        m.push(path.value());
+    }
+    a.state = 0;
+    let (prefix, path) = (m.symbols.intern(b"prefix"), m.symbols.intern(b"path"));
+    while let Some(entry) = list.get((m.locals(a) - 2) / 2) {
+        if entry.is_thunk() {
+            a.state = FORCED;
+            return Ok(Step::Force(entry));
+        }
+        let entry = m.want_attrs(entry)?;
+        let prefix = match entry.get(prefix) {
+            Some(v) if v.is_thunk() => {
+                a.state = FORCED;
+                return Ok(Step::Force(v));
+            }
+            Some(v) => m.want_plain_string(v)?.value(),
+            None => m.string(""),
+        };
+        let v = entry.get(path).ok_or_else(|| m.missing_attr(entry, path))?;
+        m.push(prefix);
+        m.push(v);
+        if v.as_string().is_none_or(|s| !s.context().is_empty()) {
+            m.push(Coerce::PATH.value());
+            a.state = COERCED;
+            return Ok(Step::Run(ops::coerce_to_string, 2));
+        }
+    }
+    let name = m.local(a, 1);
+    if name.is_thunk() {
+        a.state = FORCED;
+        return Ok(Step::Force(name));
+    }
+    let name = m.want_plain_string(name)?;
+    for index in 0..list.len() {
+        let prefix = m.want_string(m.local(a, 2 + 2 * index))?;
+        let path = m.want_string(m.local(a, 3 + 2 * index))?;
+        let Some(suffix) = suffix_of(name.bytes(), prefix.bytes()) else { continue };
+        if let Some(found) = look_up(m, path.bytes(), suffix)? {
+            return Ok(Step::Done(m.heap.path(&found)));
+        }
+    }
+    if let Some(own) = name.bytes().strip_prefix(b"nix/") {
+        return own_file(m, own).map(Step::Done);
+    }
+    let shown = name.to_text();
+    Err(Error::new(
+        ErrorKind::Throw,
+        if m.settings.pure_eval {
+            format!("cannot look up '<{shown}>' in pure evaluation mode (use '--impure' to override)")
+        } else {
+            format!("file '{shown}' was not found in the Nix search path (add it using $NIX_PATH or -I)")
+        },
+    ))
+}
+
+/// What of a name is left after a prefix, which ends at a slash or is empty.
+fn suffix_of<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let rest = name.strip_prefix(prefix)?;
+    if prefix.is_empty() || rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix(b"/")
+}
+
+/// Entries of the search path that led nowhere, so that each is mentioned once.
+#[derive(Default)]
+struct Missing(HashSet<Vec<u8>>);
+
+/// The file `suffix` in an entry of the search path, with links resolved.
+fn look_up(m: &mut Machine, entry: &[u8], suffix: &[u8]) -> Result<Option<Vec<u8>>> {
+    if m.extension::<Missing>().0.contains(entry) {
+        return Ok(None);
+    }
+    let host = Rc::clone(&m.host);
+    let exists = |path: &Path| -> Result<Option<Vec<u8>>> {
+        let found = host.resolve_links(path).and_then(|path| Ok(host.file_type(&path)?.map(|_| path)));
+        match found {
+            Ok(path) => Ok(path.map(|p| p.into_os_string().into_encoded_bytes())),
+            Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied && is_absence(&e) => Ok(None),
+            Err(e) => Err(host_error(&e, path)),
+        }
+    };
+    let root = if entry.starts_with(b"/") {
+        canonical_path(entry)
+    } else {
+        // Relative entries are made absolute by whoever sets up the search path; what is left has a scheme.
+        Vec::new()
+    };
+    if root.is_empty() || exists(bytes_path(&root))?.is_none() {
+        let shown = String::from_utf8_lossy(entry).into_owned();
+        m.host.message(format!("warning: Nix search path entry '{shown}' does not exist, ignoring").as_bytes());
+        m.extension::<Missing>().0.insert(entry.to_vec());
+        return Ok(None);
+    }
+    let mut path = root;
+    path.push(b'/');
+    path.extend_from_slice(suffix);
+    exists(bytes_path(&canonical_path(&path)))
+}
+
+/// The path of a file of Nix itself.
+fn own_file(m: &mut Machine, name: &[u8]) -> Result<Value> {
+    let path = canonical_path(&[OWN_FILES.as_bytes(), b"/", name].concat());
+    if name == b"fetchurl.nix" {
+        let file = bytes_path(&path);
+        let value = m.load_text(
+            include_bytes!("fetchurl.nix"),
+            Origin::Text("<nix/fetchurl.nix>".into()),
+            Path::new("/"),
+        )?;
+        m.preload(file, value);
+    }
+    Ok(m.heap.path(&path))
+}
+
+// ---- into the store -------------------------------------------------------------------------------
+
+fn to_file(m: &mut Machine, args: &[Value]) -> Result<Value> {
+    let name = m.want_plain_string(args[0])?;
+    let contents = m.want_string(args[1])?;
+    derivations::add_text(m, name, contents)
+}
+
+fn filter_source(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    // Locals: filter, path; then, when they are evaluated, what `add_filtered` wants.
+    const PATH: u64 = 1;
+    match a.state {
+        0 => {
+            a.state = PATH;
+            let path = m.local(a, 1);
+            m.push(path);
+            Ok(Step::Run(absolute_path, 1))
+        }
+        _ => {
+            let filter = m.local(a, 0);
+            if filter.is_thunk() {
+                a.state += 1;
+                return Ok(Step::Force(filter));
+            }
+            if a.state > PATH {
+                m.pop();
+            }
+            want_function(m, filter)?;
+            let path = m.pop();
+            let path = m.want_string(path)?;
+            let name = m.string(text::base_name(path.bytes()));
+            tail_add(m, path, name, filter, true, Value::NULL)
+        }
+    }
+}
+
+fn want_function(m: &Machine, v: Value) -> Result<()> {
+    let callable = v.is_function() || v.as_attrs().is_some_and(|attrs| attrs.get(m.known.functor).is_some());
+    if callable { Ok(()) } else { Err(m.expected(nivis_eval::Type::Function, v)) }
+}
+
+fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    // Locals: the arguments; the path, once it is coerced. State: 1 when something was forced, 2 when the path was coerced.
+    if a.state == 1 {
+        m.pop();
+    }
+    let args = m.want_attrs(m.local(a, 0))?;
+    let keys = Keys::new(m);
+    // The values that are needed are few, so that after a step all begins anew.
+    let mut name = Value::NULL;
+    let mut filter = Value::NULL;
+    let mut recursive = true;
+    let mut hash = Value::NULL;
+    for (symbol, value, _) in args.iter() {
+        if symbol == keys.path {
+            if m.locals(a) == 1 {
+                a.state = 2;
+                m.push(value);
+                return Ok(Step::Run(absolute_path, 1));
+            }
+            continue;
+        }
+        let known = [keys.name, keys.filter, keys.recursive, keys.sha256].contains(&symbol);
+        if !known {
+            return Err(Error::other(format!(
+                "unsupported argument '{}' to 'builtins.path'",
+                m.symbols.text(symbol)
+            )));
+        }
+        if value.is_thunk() {
+            a.state = 1;
+            return Ok(Step::Force(value));
+        }
+        if symbol == keys.name {
+            name = m.want_plain_string(value)?.value();
+        } else if symbol == keys.filter {
+            want_function(m, value)?;
+            filter = value;
+        } else if symbol == keys.recursive {
+            recursive = m.want_bool(value)?;
+        } else {
+            let text = m.want_plain_string(value)?;
+            if text.is_empty() {
+                warn_empty_hash(m, HashAlgorithm::Sha256);
+                hash = m.string([0; 32]);
+            } else {
+                let parsed = Hash::parse_any(text.bytes(), Some(HashAlgorithm::Sha256)).map_err(store_error)?;
+                hash = m.string(parsed.as_bytes());
+            }
+        }
+    }
+    if m.locals(a) == 1 {
+        return Err(Error::other("missing required 'path' attribute in the first argument to 'builtins.path'"));
+    }
+    let path = m.want_string(m.local(a, 1))?;
+    if name.is_null() || m.want_string(name)?.is_empty() {
+        name = m.string(text::base_name(path.bytes()));
+    }
+    tail_add(m, path, name, filter, recursive, hash)
+}
+
+/// Says that an empty hash stands for one of zeros.
+pub(crate) fn warn_empty_hash(m: &mut Machine, algorithm: HashAlgorithm) {
+    let zeros = vec![0; algorithm.digest_len()];
+    let shown = Hash::from_bytes(algorithm, &zeros).map(|h| h.to_sri()).unwrap_or_default();
+    m.host.message(format!("warning: found empty hash, assuming '{shown}'").as_bytes());
+}
+
+struct Keys {
+    path: nivis_eval::Symbol,
+    name: nivis_eval::Symbol,
+    filter: nivis_eval::Symbol,
+    recursive: nivis_eval::Symbol,
+    sha256: nivis_eval::Symbol,
+}
+
+impl Keys {
+    fn new(m: &mut Machine) -> Keys {
+        Keys {
+            path: m.symbols.intern(b"path"),
+            name: m.known.name,
+            filter: m.symbols.intern(b"filter"),
+            recursive: m.symbols.intern(b"recursive"),
+            sha256: m.symbols.intern(b"sha256"),
+        }
+    }
+}
+
+/// Goes on with [`add`].
+fn tail_add(
+    m: &mut Machine,
+    path: StringRef,
+    name: Value,
+    filter: Value,
+    recursive: bool,
+    hash: Value,
+) -> Result<Step> {
+    realise(m, path)?;
+    m.push(path.value());
+    m.push(name);
+    m.push(filter);
+    m.push(Value::bool(recursive));
+    m.push(hash);
+    Ok(Step::TailRun(add, 5))
+}
+
+/// Puts a file or folder into the store. Locals: path, name, filter or null, whether the archive is hashed, the bytes of
+/// the expected SHA-256 or null.
+///
+/// With a filter, further locals: the paths that are kept, each with a zero byte after it, in one string; and the
+/// entries that were not looked at yet, last first, as strings of a letter for the type and the path.
+fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    const KEPT: usize = 5;
+    let path = m.want_string(m.local(a, 0))?;
+    let name = m.want_string(m.local(a, 1))?;
+    let filter = m.local(a, 2);
+    let recursive = m.local(a, 3) == Value::TRUE;
+    let host = Rc::clone(&m.host);
+    if filter.is_null() {
+        return finish_add(m, a, path, name, recursive, None);
+    }
+    if a.state == 0 {
+        a.state = 1;
+        let kept = m.string("");
+        m.push(kept);
+        let shown = bytes_path(path.bytes());
+        let root = host.resolve_links(shown).map_err(|e| host_error(&e, shown))?;
+        let root = root.into_os_string().into_encoded_bytes();
+        let resolved = m.string(&root);
+        m.set_local(a, 0, resolved);
+        let is_folder = host.file_type(bytes_path(&root)).map_err(|e| host_error(&e, shown))?
+            == Some(FileType::Directory);
+        if is_folder && recursive {
+            push_entries(m, &root)?;
+        }
+    } else {
+        // The verdict about the entry below it.
+        let keep = m.pop();
+        let entry = m.pop();
+        if m.want_bool(keep)? {
+            let entry = m.want_string(entry)?;
+            let file = entry.bytes().get(1..).unwrap_or_default();
+            let kept = m.local(a, KEPT);
+            let part = m.string([file, b"\0"].concat());
+            let kept = ops::join_strings(m, &[kept, part])?;
+            m.set_local(a, KEPT, kept);
+            if entry.bytes().first() == Some(&b'd') {
+                push_entries(m, file)?;
+            }
+        }
+    }
+    let n = m.locals(a);
+    if n > KEPT + 1 {
+        let entry = m.want_string(m.local(a, n - 1))?;
+        let kind = match entry.bytes().first() {
+            Some(b'r') => FileType::Regular { executable: false },
+            Some(b'd') => FileType::Directory,
+            Some(b'l') => FileType::Symlink,
+            _ => FileType::Other,
+        };
+        let file = m.string(entry.bytes().get(1..).unwrap_or_default());
+        let kind = type_string(m, kind);
+        m.push(filter);
+        m.push(file);
+        m.push(kind);
+        return Ok(Step::Call(2));
+    }
+    let path = m.want_string(m.local(a, 0))?;
+    let kept = m.want_string(m.local(a, KEPT))?;
+    let kept: HashSet<&[u8]> = kept.bytes().split(|b| *b == 0).collect();
+    finish_add(m, a, path, name, recursive, Some(&|file: &[u8]| kept.contains(file)))
+}
+
+/// Pushes what is in a folder, last first.
+fn push_entries(m: &mut Machine, folder: &[u8]) -> Result<()> {
+    let shown = bytes_path(folder);
+    let mut entries = m.host.read_dir(shown).map_err(|e| host_error(&e, shown))?;
+    entries.sort_by(|x, y| y.0.cmp(&x.0));
+    m.check_memory(entries.len().saturating_mul(folder.len() + 64))?;
+    for (name, kind) in entries {
+        let letter = match kind {
+            FileType::Regular { .. } => b'r',
+            FileType::Directory => b'd',
+            FileType::Symlink => b'l',
+            FileType::Other => b'o',
+        };
+        let slash: &[u8] = if folder == b"/" { b"" } else { b"/" };
+        let entry = m.string([&[letter], folder, slash, &name].concat());
+        m.push(entry);
+    }
+    Ok(())
+}
+
+fn finish_add(
+    m: &mut Machine,
+    a: &Activation,
+    path: StringRef,
+    name: StringRef,
+    recursive: bool,
+    keep: Option<&dyn Fn(&[u8]) -> bool>,
+) -> Result<Step> {
+    let sha256 = m.local(a, 4).as_string().and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok());
+    let shown = bytes_path(path.bytes());
+    let request = AddPath { path: shown, name: name.bytes(), recursive, keep, sha256 };
+    let store_path = m.host.add_path(&request).map_err(|e| host_error(&e, shown))?;
+    let context = m.contexts.single(ContextElement::Path(store_path.as_slice().into()));
+    Ok(Step::Done(m.heap.string(&store_path, context)))
+}
+

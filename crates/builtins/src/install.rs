@@ -1,6 +1,6 @@
 //! Putting the table into a machine.
 
-use nivis_eval::{Builtin, Machine, PosId, Value};
+use nivis_eval::{Body, Builtin, Machine, PosId, Value};
 
 /// The whole table, by theme.
 pub fn tables() -> [(&'static str, &'static [Builtin]); 13] {
@@ -21,19 +21,40 @@ pub fn tables() -> [(&'static str, &'static [Builtin]); 13] {
     ]
 }
 
+/// Builtins that exist only with an experimental feature.
+const FEATURES: &[(&str, &str)] = &[("outputOf", "dynamic-derivations")];
+
 /// Adds all builtins to a machine: the set `builtins` (which contains itself), each as `__name`, and the
 /// ones that need no prefix.
 pub fn install(m: &mut Machine) {
     let mut entries = Vec::new();
     for (_, table) in tables() {
         for builtin in table {
+            let feature = FEATURES.iter().find(|(name, _)| *name == builtin.name);
+            if feature.is_some_and(|(_, feature)| !m.settings.feature(feature)) {
+                continue;
+            }
             let value = m.add_builtin(builtin.clone());
             bind(m, &mut entries, builtin.name, builtin.global, value);
         }
     }
-    for (name, value) in [("true", Value::TRUE), ("false", Value::FALSE), ("null", Value::NULL)] {
-        bind(m, &mut entries, name, true, value);
+    for constant in crate::environment::CONSTANTS {
+        if !(constant.impure && m.settings.pure_eval) {
+            let value = (constant.value)(m);
+            bind(m, &mut entries, constant.name, constant.global, value);
+        }
     }
+    // The set is part of itself.
+    let whole = m.add_builtin(Builtin {
+        name: "__nivisBuiltins",
+        args: &["ignored"],
+        strict: 0,
+        global: false,
+        body: Body::Leaf(|m, _| Ok(m.global("builtins").unwrap_or(Value::NULL))),
+        doc: "Returns the set of builtins.",
+    });
+    let whole = m.delay_call(whole, Value::NULL);
+    entries.push((m.symbols.intern(b"builtins"), PosId::NONE, whole));
     let set = m.attrs(entries);
     m.bind_global("builtins", set);
 }
