@@ -1,24 +1,27 @@
 //! Store paths, hashes, derivations and archives of the Nix store.
 //!
 //! This is the pure half of the store: formats and computations, byte for byte those of C++ Nix. It
-//! opens no files, starts no threads,
+//! opens no files (but for [`nar::FileSystem`], a source that callers may choose), starts no threads,
 //! keeps no global state, and knows nothing of the evaluator's values.
 //!
-//! How data flows: an evaluator fills in a [`Derivation`](derivation::Derivation);
-//! [`finish`](derivation::Derivation::finish) writes its ATerm form into SHA-256, looks up the hashes of
-//! its inputs in a [`DrvHashes`](derivation::DrvHashes), and gives the path of the `.drv` file. Sources
-//! are walked by the `nar` module's writer, which streams into a [`Hasher`](hash::Hasher) (for a path) or
-//! into a file; [`StoreDir`](store_path::StoreDir) makes a path of the hash.
+//! How data flows: an evaluator fills in a [`Derivation`];
+//! [`finish`](Derivation::finish) writes its ATerm form into SHA-256, looks up the hashes of
+//! its inputs in a [`DrvHashes`], and gives the path of the `.drv` file. Sources
+//! are walked by [`nar::write_nar`], which streams into a [`Hasher`] (for a path) or
+//! into a file; [`StoreDir`] makes a path of the hash.
 //!
 //! Every parser is strict: it accepts what the matching writer writes, and nothing else, so that what
 //! was read can be written again with the same hash. The one exception are hashes that people write in
-//! the language ([`Hash::parse_any`](hash::Hash::parse_any)). Parsers neither panic nor recurse deeper
+//! the language ([`Hash::parse_any`](Hash::parse_any)). Parsers neither panic nor recurse deeper
 //! than a fixed limit, whatever the input; their errors tell the byte offset.
 
 pub mod content_address;
 pub mod derivation;
 mod error;
 pub mod hash;
+pub mod ingest;
+pub mod json;
+pub mod nar;
 pub mod placeholder;
 pub mod store_path;
 

@@ -1,6 +1,6 @@
 //! Store paths: their syntax, the folder they lie in and how they are computed.
 //!
-//! A store path is the store folder, a `/`, 32 digits of [`nix32`](crate::hash::nix32) (160 bits), a
+//! A store path is the store folder, a `/`, 32 digits of [`nix32`] (160 bits), a
 //! `-` and a name. The digits are never the hash of the contents themselves; they are the folded
 //! SHA-256 of a line of text `<type>:<hash>:<store folder>:<name>`, where the type says what was hashed
 //! and which paths it refers to. The computations here follow the chapter "Store Path Specification"

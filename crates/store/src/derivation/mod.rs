@@ -11,9 +11,12 @@
 //! [`Derivation::from_json`].
 
 mod aterm;
-// mod json;
+mod json;
 mod modulo;
+#[cfg(test)]
+mod tests;
 
+pub use json::{JSON_VERSION, show_derivations};
 pub use modulo::{DrvHash, DrvHashMemo, DrvHashes, LoadingHashes};
 
 use crate::content_address::{ContentAddress, ContentAddressMethod};
