@@ -98,7 +98,9 @@ fn expected(names: &[String]) -> String {
         words.push("`.`");
     }
     for (name, text) in STRUCTURE {
-        if has(name) {
+        // Whether a lone identifier was meant as a parameter is idle to ask.
+        let parameter = after_operand && matches!(*name, ":" | "@");
+        if has(name) && !parameter {
             words.push(text);
         }
     }
