@@ -1,31 +1,47 @@
-//! nivis
-use nivis_eval::*;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-struct Real;
-impl Host for Real {
-    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> { std::fs::read(path) }
-    fn read_dir(&self, _: &Path) -> io::Result<Vec<(Vec<u8>, FileType)>> { Err(io::Error::other("no")) }
-    fn file_type(&self, path: &Path) -> io::Result<Option<FileType>> {
-        Ok(std::fs::symlink_metadata(path).ok().map(|m| if m.is_dir() { FileType::Directory } else if m.is_symlink() { FileType::Symlink } else { FileType::Regular { executable: false } }))
-    }
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> { std::fs::read_link(path) }
-    fn env(&self, _: &[u8]) -> Option<Vec<u8>> { None }
-    fn now(&self) -> i64 { 0 }
-    fn message(&self, text: &[u8]) { eprintln!("{}", String::from_utf8_lossy(text)) }
-    fn copy_to_store(&self, _: &Path, _: &[u8]) -> io::Result<Vec<u8>> { Err(io::Error::other("no store")) }
-}
+//! The command `nivis`, which is also `nix-instantiate` when called by that name.
+
+mod host;
+mod instantiate;
+mod legacy;
+mod nivis_command;
+mod parse;
+mod session;
+mod setting_names;
+mod settings;
+mod write_to;
+
+use std::path::Path;
+
+/// The version of Nix whose behaviour this is.
+const NIX_VERSION: &str = "2.34.8";
+
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let mut settings = Settings::default();
-    settings.max_call_depth = std::env::var("DEPTH").ok().and_then(|d| d.parse().ok()).unwrap_or(10000);
-    let mut m = Machine::new(Rc::new(Real), settings);
-    if std::env::var("STRESS").is_ok() { m.set_stress(); }
-    nivis_builtins::install(&mut m);
-    let r = m.load_text(args[1].as_bytes(), Origin::Text("expr".into()), Path::new("/tmp")).and_then(|v| m.force(v)).and_then(|v| m.run_native(ops::force_deep, &[v]));
-    match r {
-        Ok(v) => println!("{}", String::from_utf8_lossy(&m.print(v, &print::PrintOptions::CLASSIC))),
-        Err(e) => { println!("error: {} at {}", e, m.describe_position(e.data().span.start)); for t in e.data().trace.iter().take(10) { println!("  {} at {}", t.message, m.describe_position(t.span.start)) } if let Some(r) = &e.data().related { println!("  {} {}", r.0, m.describe_position(r.1.start)); } std::process::exit(1) }
+    let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
+    let program = args.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map_or("nivis".into(), |n| n.to_string_lossy());
+    let success = if name == "nix-instantiate" {
+        nix_instantiate(args, &name)
+    } else {
+        nivis_command::run(std::iter::once("nivis".to_string()).chain(args))
+    };
+    // Tearing the heap down takes time and gains nothing.
+    std::process::exit(i32::from(!success));
+}
+
+fn nix_instantiate(args: impl Iterator<Item = String>, name: &str) -> bool {
+    match legacy::parse(args) {
+        Ok(legacy::Parsed::Run(options)) => instantiate::run(*options),
+        Ok(legacy::Parsed::Version) => {
+            println!("{name} (Nix) {NIX_VERSION}");
+            true
+        }
+        Ok(legacy::Parsed::Help) => {
+            println!("{}", nivis_command::instantiate_help());
+            true
+        }
+        Err(e) => {
+            session::report_plain(&session::Failure::Usage(e.0), name);
+            false
+        }
     }
 }

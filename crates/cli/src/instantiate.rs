@@ -1,0 +1,242 @@
+//! `nix-instantiate` and `nivis instantiate`.
+
+use crate::session::{Common, Failure, Session, print, read_stdin, warn};
+use nivis::eval::print::PrintOptions;
+use nivis::eval::{Value, ops};
+use nivis::output::{JsonOptions, XmlOptions, json, xml};
+use nivis::packages::find_packages;
+use nivis::select::{auto_call, find_along};
+use std::path::Path;
+
+/// How an evaluated value is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Output {
+    #[default]
+    Plain,
+    Raw,
+    Xml,
+    Json,
+}
+
+/// The flags of `nix-instantiate`.
+#[derive(Clone, Debug, Default)]
+pub struct Instantiate {
+    pub common: Common,
+    pub files: Vec<String>,
+    pub read_stdin: bool,
+    pub from_args: bool,
+    pub find_file: bool,
+    pub eval_only: bool,
+    pub parse_only: bool,
+    pub read_write: bool,
+    pub output: Output,
+    pub location: bool,
+    pub strict: bool,
+    pub attrs: Vec<String>,
+    pub gc_root: Option<String>,
+    pub no_gc_warning: bool,
+}
+
+/// Runs it. What failed is reported here.
+pub fn run(mut options: Instantiate) -> bool {
+    if options.eval_only && !options.read_write {
+        options.common.read_only = true;
+    }
+    if !options.read_stdin && options.files.is_empty() && !options.from_args && !options.find_file {
+        options.files.push("./default.nix".to_string());
+    }
+    if options.parse_only {
+        return match parse(&options) {
+            Ok(()) => true,
+            Err(e) => {
+                crate::session::report_plain(&e, "");
+                false
+            }
+        };
+    }
+    let mut session = match Session::new(&options.common) {
+        Ok(session) => session,
+        Err((session, failure)) => {
+            match session {
+                Some(s) => s.report(&failure),
+                None => crate::session::report_plain(&failure, ""),
+            }
+            return false;
+        }
+    };
+    match evaluate(&mut session, &options) {
+        Ok(()) => {
+            session.finish();
+            true
+        }
+        Err(failure) => {
+            session.report(&failure);
+            false
+        }
+    }
+}
+
+fn evaluate(session: &mut Session, options: &Instantiate) -> Result<(), Failure> {
+    if options.find_file {
+        for file in &options.files {
+            let path = session.find_file(file)?;
+            print(format!("{}\n", path.display()).as_bytes())?;
+        }
+        return Ok(());
+    }
+    let mut roots = 0;
+    if options.read_stdin {
+        let value = session.stdin()?;
+        process(session, options, value, &mut roots)?;
+    }
+    for file in &options.files {
+        let value =
+            if options.from_args { session.expression(file)? } else { session.file(file)? };
+        process(session, options, value, &mut roots)?;
+    }
+    Ok(())
+}
+
+fn process(
+    session: &mut Session,
+    options: &Instantiate,
+    value: Value,
+    roots: &mut u32,
+) -> Result<(), Failure> {
+    let args = session.args;
+    let value = session.machine.force(value)?;
+    let root = session.machine.root(value);
+    let whole = [String::new()];
+    let paths = if options.attrs.is_empty() { &whole[..] } else { &options.attrs[..] };
+    for path in paths {
+        let m = &mut session.machine;
+        let found = find_along(m, args, m.rooted(root), path)?;
+        let value = m.force(found)?;
+        if options.eval_only {
+            let value = if args.is_empty(m) { value } else { auto_call(m, args, value)? };
+            show(session, options, value)?;
+        } else {
+            instantiate(session, options, value, roots)?;
+        }
+    }
+    session.machine.unroot(root);
+    Ok(())
+}
+
+fn show(session: &mut Session, options: &Instantiate, value: Value) -> Result<(), Failure> {
+    let m = &mut session.machine;
+    let mut value = m.force(value)?;
+    let mut text = match options.output {
+        // Without a newline, as the reference prints it.
+        Output::Raw => {
+            let text = m
+                .run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()])
+                .map_err(|e| {
+                    e.context("while generating the nix-instantiate output", Default::default(), true)
+                })?;
+            return print(m.want_string(text)?.bytes());
+        }
+        Output::Xml => {
+            let text = xml(m, value, XmlOptions { strict: options.strict, location: options.location })?;
+            return print(&text);
+        }
+        Output::Json => json(m, value, JsonOptions { strict: options.strict, copy_paths: true })?,
+        Output::Plain => {
+            if options.strict {
+                value = m.run_native(ops::force_deep, &[value])?;
+            }
+            m.print(value, &PrintOptions::CLASSIC)
+        }
+    };
+    text.push(b'\n');
+    print(&text)
+}
+
+fn instantiate(
+    session: &mut Session,
+    options: &Instantiate,
+    value: Value,
+    roots: &mut u32,
+) -> Result<(), Failure> {
+    let args = session.args;
+    let cwd = session.cwd().to_path_buf();
+    let m = &mut session.machine;
+    for package in find_packages(m, args, value)? {
+        let path = package.drv_path(m)?;
+        let output = package.output_name(m)?;
+        package.release(m);
+        if output.is_empty() {
+            return Err(Failure::Other(format!("derivation '{path}' lacks an 'outputName' attribute")));
+        }
+        let mut shown = path.clone();
+        match &options.gc_root {
+            None => {
+                if !options.no_gc_warning && !std::mem::replace(&mut session.gc_warned, true) {
+                    warn(
+                        "you did not specify '--add-root'; the result might be removed by the garbage collector",
+                    );
+                }
+            }
+            Some(root) => {
+                *roots += 1;
+                shown = add_root(&cwd, root, *roots, &path)?;
+            }
+        }
+        if output != "out" {
+            shown = format!("{shown}!{output}");
+        }
+        print(format!("{shown}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Makes a symbolic link to a store path; the second and further ones get a number. An old link is replaced.
+fn add_root(cwd: &Path, root: &str, number: u32, target: &str) -> Result<String, Failure> {
+    let mut link = cwd.join(root);
+    if number > 1 {
+        let mut name = link.file_name().unwrap_or_default().to_os_string();
+        name.push(format!("-{number}"));
+        link.set_file_name(name);
+    }
+    let fail = |e: std::io::Error| {
+        Failure::Other(format!("cannot create the root '{}': {e}", link.display()))
+    };
+    if let Some(parent) = link.parent() {
+        std::fs::create_dir_all(parent).map_err(fail)?;
+    }
+    match std::fs::symlink_metadata(&link) {
+        Ok(m) if m.is_symlink() => std::fs::remove_file(&link).map_err(fail)?,
+        Ok(_) => {
+            return Err(Failure::Other(format!(
+                "cannot create symlink '{}'; already exists",
+                link.display()
+            )));
+        }
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(target, &link).map_err(fail)?;
+    Ok(link.display().to_string())
+}
+
+/// Prints syntax trees; evaluates nothing.
+fn parse(options: &Instantiate) -> Result<(), Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|e| Failure::Other(format!("cannot get the current folder: {e}")))?;
+    let features = options.common.settings.list("experimental-features");
+    let features: Vec<&str> = features.iter().map(String::as_str).collect();
+    let one = |text: &[u8], origin: &str, dir: &Path| crate::parse::print_tree(text, origin, dir, &features, false);
+    if options.read_stdin {
+        one(&read_stdin()?, "«stdin»", &cwd)?;
+    }
+    for file in &options.files {
+        if options.from_args {
+            one(file.as_bytes(), "«string»", &cwd)?;
+        } else {
+            let path = crate::parse::resolve(&cwd, file);
+            let text = std::fs::read(&path)
+                .map_err(|e| crate::parse::unreadable(&path, &e))?;
+            one(&text, &path.display().to_string(), path.parent().unwrap_or(&cwd))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! One run of a command: settings, the machine, what is evaluated, and how failures end it.
+
+use crate::host::RealHost;
+use crate::settings::{Settings, Source, UsageError, parse_nix_path};
+use nivis::eval::{Error, Machine, Origin, Symbol, Value};
+use nivis::select::AutoArgs;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Why a command did not succeed. All of these end the process with status 1.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line cannot be used.
+    Usage(String),
+    /// Evaluation failed.
+    Eval(Error),
+    /// Something else, with its message.
+    Other(String),
+}
+
+impl From<UsageError> for Failure {
+    fn from(e: UsageError) -> Self {
+        Failure::Usage(e.0)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Eval(e)
+    }
+}
+
+/// A value for automatic calls.
+#[derive(Clone, Debug)]
+pub enum Arg {
+    /// `--arg NAME EXPR`
+    Expr(String),
+    /// `--argstr NAME TEXT`
+    Text(String),
+    /// `--arg-from-file NAME PATH`
+    File(String),
+    /// `--arg-from-stdin NAME`
+    Stdin,
+}
+
+/// What both commands that evaluate take from flags.
+#[derive(Clone, Debug, Default)]
+pub struct Common {
+    /// Settings of files and flags.
+    pub settings: Settings,
+    /// `-I`, in order.
+    pub include: Vec<String>,
+    /// `--arg` and relatives, in order; later ones replace earlier ones.
+    pub args: Vec<(String, Arg)>,
+    /// Nothing is written to the store.
+    pub read_only: bool,
+    /// Whether evaluation is pure when no setting says so.
+    pub pure_by_default: bool,
+}
+
+impl Common {
+    /// With the settings of the configuration files.
+    ///
+    /// # Errors
+    /// When one of them cannot be understood.
+    pub fn load() -> Result<Common, UsageError> {
+        Ok(Common { settings: Settings::load()?, ..Common::default() })
+    }
+
+    /// `--impure`
+    pub fn impure(&mut self) -> Result<(), UsageError> {
+        self.settings.set("pure-eval", "false", Source::Flag)
+    }
+}
+
+/// A machine at work.
+pub struct Session {
+    pub machine: Machine,
+    pub args: AutoArgs,
+    /// Whether the warning about missing roots was given.
+    pub gc_warned: bool,
+    show_trace: bool,
+    cwd: PathBuf,
+}
+
+impl Session {
+    /// The current folder.
+    pub fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+
+    /// Makes a machine as the flags and settings say.
+    ///
+    /// # Errors
+    /// When an argument's expression does not parse or its file cannot be read.
+    pub fn new(common: &Common) -> Result<Session, (Option<Box<Session>>, Failure)> {
+        let settings = &common.settings;
+        for warning in &settings.warnings {
+            warn(warning);
+        }
+        let cwd = std::env::current_dir()
+            .map_err(|e| (None, Failure::Other(format!("cannot get the current folder: {e}"))))?;
+        let machine_settings = machine_settings(common, &cwd);
+        let mut machine = Machine::new(Rc::new(RealHost), machine_settings);
+        nivis::builtins::install(&mut machine);
+        watch_interrupts(&machine);
+        let args = AutoArgs::new(&mut machine, []);
+        let show_trace = settings.switch("show-trace").unwrap_or(false);
+        let mut session = Session { machine, args, gc_warned: false, show_trace, cwd };
+        match session.auto_args(&common.args) {
+            Ok(args) => session.args = args,
+            Err(e) => return Err((Some(Box::new(session)), e)),
+        }
+        Ok(session)
+    }
+
+    fn auto_args(&mut self, args: &[(String, Arg)]) -> Result<AutoArgs, Failure> {
+        let mut entries: Vec<(Symbol, Value)> = Vec::new();
+        for (name, arg) in args {
+            let value = match arg {
+                Arg::Text(text) => self.machine.string(text),
+                Arg::Expr(text) => self.expression(text)?,
+                Arg::File(path) => {
+                    let bytes = std::fs::read(path).map_err(|e| {
+                        Failure::Other(format!("cannot read '{path}': {e}"))
+                    })?;
+                    self.machine.string(bytes)
+                }
+                Arg::Stdin => {
+                    let bytes = read_stdin()?;
+                    self.machine.string(bytes)
+                }
+            };
+            entries.push((self.machine.symbols.intern(name.as_bytes()), value));
+        }
+        Ok(AutoArgs::new(&mut self.machine, entries))
+    }
+
+    /// The unevaluated value of an expression; relative paths start at the current folder.
+    pub fn expression(&mut self, text: &str) -> Result<Value, Failure> {
+        let cwd = self.cwd.clone();
+        Ok(self.machine.load_text(text.as_bytes(), Origin::Text("string".into()), &cwd)?)
+    }
+
+    /// The unevaluated value of standard input.
+    pub fn stdin(&mut self) -> Result<Value, Failure> {
+        let text = read_stdin()?;
+        let cwd = self.cwd.clone();
+        Ok(self.machine.load_text(&text, Origin::Stdin, &cwd)?)
+    }
+
+    /// The unevaluated value of a file, a folder with `default.nix`, or `<name>` from the search path.
+    pub fn file(&mut self, name: &str) -> Result<Value, Failure> {
+        let path = self.file_path(name)?;
+        Ok(self.machine.load_file(&path)?)
+    }
+
+    /// What file a command line's argument means.
+    pub fn file_path(&mut self, name: &str) -> Result<PathBuf, Failure> {
+        if crate::settings::is_pseudo_url(name) || name.starts_with("flake:") {
+            return Err(Failure::Other(format!("'{name}' cannot be fetched: fetchers are not available")));
+        }
+        if let Some(inner) = name.strip_prefix('<').and_then(|n| n.strip_suffix('>'))
+            && !inner.is_empty()
+        {
+            return self.find_file(inner);
+        }
+        let path = self.cwd.join(name);
+        let canonical = nivis::eval::machine::canonical_path(path.as_os_str().as_encoded_bytes());
+        Ok(nivis::eval::machine::bytes_path(&canonical).to_path_buf())
+    }
+
+    /// Looks a name up in the search path.
+    pub fn find_file(&mut self, name: &str) -> Result<PathBuf, Failure> {
+        let m = &mut self.machine;
+        let text = format!("<{name}>");
+        let cwd = self.cwd.clone();
+        let value = m.load_text(text.as_bytes(), Origin::Text("string".into()), &cwd)?;
+        let value = m.force(value)?;
+        match value.as_path() {
+            Some(p) => Ok(nivis::eval::machine::bytes_path(p.bytes()).to_path_buf()),
+            None => Err(Failure::Eval(m.expected(nivis::eval::Type::Path, value))),
+        }
+    }
+
+    /// Shows a failure on standard error.
+    pub fn report(&self, failure: &Failure) {
+        match failure {
+            Failure::Eval(e) => {
+                let text = describe(&self.machine, e, self.show_trace, std::io::stderr().is_terminal());
+                eprint!("{text}");
+            }
+            other => report_plain(other, ""),
+        }
+    }
+
+    /// Prints statistics if `NIX_SHOW_STATS` asks for them.
+    pub fn finish(&self) {
+        if std::env::var_os("NIX_SHOW_STATS").is_none_or(|v| v == "0") {
+            return;
+        }
+        let text = nivis::stats::stats_json(
+            &self.machine,
+            nivis::stats::ProcessUse { cpu_seconds: cpu_seconds() },
+        );
+        match std::env::var_os("NIX_SHOW_STATS_PATH") {
+            Some(path) if path != "-" => {
+                if let Err(e) = std::fs::write(&path, text + "\n") {
+                    warn(&format!("cannot write '{}': {e}", Path::new(&path).display()));
+                }
+            }
+            _ => eprintln!("{text}"),
+        }
+    }
+}
+
+fn describe(m: &Machine, e: &Error, _show_trace: bool, _colours: bool) -> String {
+    let mut text = format!("error: {}\n", e.message());
+    if !e.data().span.start.is_none() {
+        text += &format!("       at {}\n", m.describe_position(e.data().span.start));
+    }
+    text
+}
+
+/// Shows a failure that has nothing to do with an evaluation; `command` is named in the hint on usage.
+pub fn report_plain(failure: &Failure, command: &str) {
+    match failure {
+        Failure::Usage(m) if !command.is_empty() => {
+            eprintln!("error: {m}\nTry '{command} --help' for more information.");
+        }
+        Failure::Usage(m) | Failure::Other(m) => eprintln!("error: {m}"),
+        Failure::Eval(e) => eprintln!("error: {}", e.message()),
+    }
+}
+
+/// Shows a warning.
+pub fn warn(message: &str) {
+    eprintln!("warning: {message}");
+}
+
+/// Writes to standard output. A reader that has gone away ends the process quietly.
+///
+/// # Errors
+/// Any other failure to write.
+pub fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) => Err(Failure::Other(format!("cannot write to standard output: {e}"))),
+    }
+}
+
+/// All of standard input.
+pub fn read_stdin() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
+    Ok(bytes)
+}
+
+/// Seconds of CPU time so far, of the only thread that evaluates.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds: u64 =
+        text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or_default();
+    nanoseconds as f64 / 1e9
+}
+
+/// The first interrupt stops the evaluation cleanly, a second one ends the process.
+fn watch_interrupts(machine: &Machine) {
+    let token = machine.cancel_token();
+    let mut seen = false;
+    // Without a handler an interrupt just ends the process.
+    let _ = ctrlc::set_handler(move || {
+        if seen {
+            std::process::exit(130);
+        }
+        seen = true;
+        token.cancel();
+    });
+}
+
+fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
+    let given = &common.settings;
+    let defaults = nivis::eval::Settings::default();
+    let system = ["eval-system", "system"]
+        .iter()
+        .find_map(|n| given.get(n).filter(|s| !s.is_empty()))
+        .map_or_else(|| defaults.system.clone(), String::from);
+    let pure_eval = given.switch("pure-eval").unwrap_or(common.pure_by_default);
+    let restrict_eval = given.switch("restrict-eval").unwrap_or(false);
+    let mut nix_path = Vec::new();
+    if !pure_eval {
+        let mut elements = common.include.clone();
+        match std::env::var_os("NIX_PATH") {
+            // The flag wins over the variable, the variable over files.
+            Some(v) if !given.by_flag("nix-path") => elements.extend(parse_nix_path(&v.to_string_lossy())),
+            _ => elements.extend(given.list("nix-path")),
+        }
+        if !restrict_eval {
+            elements.extend(default_nix_path());
+        }
+        for element in elements {
+            let (prefix, path) = match element.split_once('=') {
+                Some((prefix, path)) => (prefix.to_string(), path.to_string()),
+                None => (String::new(), element),
+            };
+            let path = if crate::settings::is_pseudo_url(&path) || path.starts_with("flake:") {
+                path
+            } else {
+                let joined = cwd.join(&path);
+                let canonical =
+                    nivis::eval::machine::canonical_path(joined.as_os_str().as_encoded_bytes());
+                String::from_utf8_lossy(&canonical).into_owned()
+            };
+            nix_path.push((prefix, path));
+        }
+    }
+    nivis::eval::Settings {
+        pure_eval,
+        restrict_eval,
+        max_call_depth: given
+            .get("max-call-depth")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(defaults.max_call_depth),
+        memory_limit: given.memory_limit(),
+        trace_verbose: given.switch("trace-verbose").unwrap_or(false),
+        abort_on_warn: given.switch("abort-on-warn").unwrap_or(false),
+        show_trace: given.switch("show-trace").unwrap_or(false),
+        features: given.list("experimental-features"),
+        system,
+        store_dir: std::env::var("NIX_STORE_DIR")
+            .or_else(|_| std::env::var("NIX_STORE"))
+            .unwrap_or_else(|_| defaults.store_dir.clone()),
+        nix_path,
+        allowed_paths: Vec::new(),
+    }
+}
+
+/// The channels that are searched after everything else, as far as they exist.
+fn default_nix_path() -> Vec<String> {
+    let state = std::env::var("NIX_STATE_DIR").unwrap_or_else(|_| "/nix/var/nix".into());
+    let channels = format!("{state}/profiles/per-user/root/channels");
+    let mut found = Vec::new();
+    if let Ok(home) = std::env::var("HOME") {
+        let own = format!("{home}/.nix-defexpr/channels");
+        if Path::new(&own).exists() {
+            found.push(own);
+        }
+    }
+    if Path::new(&channels).exists() {
+        let nixpkgs = format!("{channels}/nixpkgs");
+        if Path::new(&nixpkgs).exists() {
+            found.push(format!("nixpkgs={nixpkgs}"));
+        }
+        found.push(channels);
+    }
+    found
+}
+

@@ -1,0 +1,239 @@
+//! The derivations in a value: what `nix-instantiate` makes `.drv` files of.
+
+use crate::select::{AutoArgs, auto_call};
+use nivis_eval::machine::Root;
+use nivis_eval::{Error, ErrorKind, Machine, PosId, Result, SourceSpan, Type, Value, ops};
+use std::collections::HashSet;
+
+/// A derivation found in a value.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Where it was found, from the value that was searched.
+    pub attr_path: String,
+    root: Root,
+}
+
+impl Package {
+    /// The set that describes it.
+    pub fn value(&self, m: &Machine) -> Value {
+        m.rooted(self.root)
+    }
+
+    /// The path of its `.drv` file, which is written if the host writes at all.
+    ///
+    /// # Errors
+    /// When `drvPath` is missing or no such path, or its evaluation fails.
+    pub fn drv_path(&self, m: &mut Machine) -> Result<String> {
+        let attrs = m.want_attrs(self.value(m))?;
+        let Some(value) = attrs.get(m.known.drv_path) else {
+            return Err(Error::new(
+                ErrorKind::MissingAttribute,
+                "derivation does not contain a 'drvPath' attribute",
+            ));
+        };
+        const WHAT: &str = "while evaluating the 'drvPath' attribute of a derivation";
+        let path = m
+            .run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()])
+            .map_err(|e| e.context(WHAT, SourceSpan::default(), false))?;
+        let path = m.want_string(path)?.to_text();
+        let base = path.strip_prefix(&m.settings.store_dir).and_then(|p| p.strip_prefix('/'));
+        let fail = |message| {
+            Err(Error::new(ErrorKind::Store, message).context(WHAT, SourceSpan::default(), false))
+        };
+        match base {
+            Some(base) if !base.contains('/') && base.len() > 33 => {
+                if !base.ends_with(".drv") {
+                    return fail(format!("store path '{base}' is not a valid derivation path"));
+                }
+            }
+            _ => return fail(format!("path '{path}' is not in the Nix store")),
+        }
+        Ok(path)
+    }
+
+    /// The output that the set stands for; empty when it has no `outputName`.
+    ///
+    /// # Errors
+    /// When the attribute is no string or its evaluation fails.
+    pub fn output_name(&self, m: &mut Machine) -> Result<String> {
+        let attrs = m.want_attrs(self.value(m))?;
+        let symbol = m.symbols.intern(b"outputName");
+        let Some(value) = attrs.get(symbol) else { return Ok(String::new()) };
+        let value = m.force(value)?;
+        Ok(m.want_plain_string(value)?.to_text())
+    }
+
+    /// Forgets the value.
+    pub fn release(self, m: &mut Machine) {
+        m.unroot(self.root);
+    }
+}
+
+/// What is left to look at.
+enum Task {
+    /// Calls a value automatically and looks through it.
+    Search(Value, String),
+    /// An attribute: looked through only if it says `recurseForDerivations`, or if the set combines channels.
+    Attr(Value, String, bool),
+    /// A list's element.
+    Element(Value, String),
+}
+
+/// All derivations in a value: itself, or those in a set (one level, deeper where `recurseForDerivations`
+/// is true) or in a list (all levels), in the order of names.
+///
+/// # Errors
+/// When the value is none of these, or evaluation fails.
+pub fn find_packages(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Vec<Package>> {
+    let mut search = Search { args, found: Vec::new(), seen: HashSet::new(), roots: Vec::new() };
+    // Values are reached from the root kept here, from automatic calls' results kept in `roots`, or from packages.
+    search.roots.push(m.root(value));
+    let mut tasks = vec![Task::Search(value, String::new())];
+    let mut result = Ok(());
+    while let Some(task) = tasks.pop() {
+        result = search.step(m, task, &mut tasks);
+        if result.is_err() {
+            break;
+        }
+    }
+    for root in search.roots {
+        m.unroot(root);
+    }
+    match result {
+        Ok(()) => Ok(search.found),
+        Err(e) => {
+            for p in search.found {
+                p.release(m);
+            }
+            Err(e)
+        }
+    }
+}
+
+struct Search {
+    args: AutoArgs,
+    found: Vec<Package>,
+    seen: HashSet<Value>,
+    roots: Vec<Root>,
+}
+
+impl Search {
+    fn step(&mut self, m: &mut Machine, task: Task, tasks: &mut Vec<Task>) -> Result<()> {
+        match task {
+            Task::Search(value, path) => {
+                let called = auto_call(m, self.args, value)?;
+                let called = m.force(called)?;
+                self.roots.push(m.root(called));
+                if self.derivation(m, called, &path)? {
+                    return Ok(());
+                }
+                self.open(m, called, &path, tasks)
+            }
+            Task::Element(value, path) => {
+                let value = m.force(value)?;
+                if !self.derivation(m, value, &path)? {
+                    tasks.push(Task::Search(value, path));
+                }
+                Ok(())
+            }
+            Task::Attr(value, path, all) => {
+                if all {
+                    tasks.push(Task::Search(value, path));
+                    return Ok(());
+                }
+                let in_attr = |e: Error, path: &str| {
+                    let name = path.rsplit('.').next().unwrap_or(path);
+                    e.context(
+                        format!("while evaluating the attribute '{name}'"),
+                        SourceSpan::default(),
+                        false,
+                    )
+                };
+                let value = m.force(value).map_err(|e| in_attr(e, &path))?;
+                if self.derivation(m, value, &path).map_err(|e| in_attr(e, &path))? {
+                    return Ok(());
+                }
+                let symbol = m.symbols.intern(b"recurseForDerivations");
+                if let Some(flag) = value.as_attrs().and_then(|a| a.get(symbol)) {
+                    let flag = m.force(flag).map_err(|e| in_attr(e, &path))?;
+                    if m.want_bool(flag).map_err(|e| in_attr(e, &path))? {
+                        tasks.push(Task::Search(value, path));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Pushes the parts of a set or list, last one first.
+    fn open(&mut self, m: &mut Machine, value: Value, path: &str, tasks: &mut Vec<Task>) -> Result<()> {
+        if let Some(attrs) = value.as_attrs() {
+            let combine = m.symbols.intern(b"_combineChannels");
+            let all = attrs.get(combine).is_some();
+            for (symbol, value, _) in m.sorted_attrs(attrs).into_iter().rev() {
+                let name = m.symbols.text(symbol);
+                if is_component(&name) {
+                    tasks.push(Task::Attr(value, join(path, &name), all));
+                }
+            }
+            return Ok(());
+        }
+        if let Some(list) = value.as_list() {
+            for i in (0..list.len()).rev() {
+                let value = list.get(i).unwrap_or(Value::NULL);
+                tasks.push(Task::Element(value, join(path, &i.to_string())));
+            }
+            return Ok(());
+        }
+        Err(Error::type_error(
+            "expression does not evaluate to a derivation (or a set or list of those)",
+        ))
+    }
+
+    /// Whether an evaluated value is a derivation; it is then noted, once.
+    fn derivation(&mut self, m: &mut Machine, value: Value, path: &str) -> Result<bool> {
+        if !is_derivation(m, value)? {
+            return Ok(false);
+        }
+        if self.seen.insert(value) {
+            let attrs = m.want_attrs(value)?;
+            let Some(name) = attrs.get(m.known.name) else {
+                return Err(Error::type_error("derivation name missing"));
+            };
+            let name = m.force(name)?;
+            m.want_plain_string(name)?;
+            self.found.push(Package { attr_path: path.to_string(), root: m.root(value) });
+        }
+        Ok(true)
+    }
+}
+
+/// Whether a value is a set whose `type` is `"derivation"`; evaluates the value and that attribute.
+///
+/// # Errors
+/// When evaluation fails.
+pub fn is_derivation(m: &mut Machine, value: Value) -> Result<bool> {
+    let value = m.force(value)?;
+    let Some(kind) = value.as_attrs().and_then(|a| a.get(m.known.kind)) else { return Ok(false) };
+    let kind = m.force(kind)?;
+    Ok(kind.type_of() == Type::String && kind.as_string().is_some_and(|s| s.bytes() == b"derivation"))
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+}
+
+/// Names that are looked at: others could not be written in an attribute path.
+fn is_component(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+'))
+}
+
+/// Where a value of a set stands, for callers that print it.
+pub(crate) fn position_of(m: &Machine, pos: PosId) -> Option<(Option<String>, u32, u32)> {
+    let (source, offset) = m.sources.resolve(pos)?;
+    let host = std::rc::Rc::clone(&m.host);
+    let (line, column) = m.sources.line_column(source, offset, |p| host.read_file(p).ok())?;
+    Some((source.origin.path().map(|p| p.display().to_string()), line, column))
+}
