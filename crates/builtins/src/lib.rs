@@ -9,10 +9,12 @@
 //!
 //! How data flows: bytes in, bytes (or ranges of the input, or events) out. Nix strings are byte
 //! strings without an encoding, so nothing here requires UTF-8 unless the format does.
+pub mod host;
 pub mod pure;
 
 mod args;
 mod attrs;
+mod closure;
 mod contexts;
 mod control;
 mod data;
@@ -25,8 +27,10 @@ mod install;
 mod lists;
 mod numbers;
 mod paths;
+mod sort;
 mod strings;
 mod table;
 mod types;
 
+pub use environment::{CONSTANTS, Constant, NIX_VERSION};
 pub use install::{install, tables};
