@@ -1,7 +1,7 @@
 //! Errors, evaluation order, tracing, imports.
 
 use crate::args::{Want, arguments};
-use crate::paths::coerce_to_path;
+use crate::files::realised_path;
 use crate::table::{frame, leaf};
 use nivis_eval::machine::bytes_path;
 use nivis_eval::print::PrintOptions;
@@ -273,7 +273,7 @@ fn import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         }
         a.state = 1;
         m.push(v);
-        return Ok(Step::Run(coerce_to_path, 1));
+        return Ok(Step::Run(realised_path, 1));
     }
     let path = m.pop();
     let path = path
@@ -289,7 +289,7 @@ fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state = 1;
         let v = m.local(a, 1);
         m.push(v);
-        return Ok(Step::Run(coerce_to_path, 1));
+        return Ok(Step::Run(realised_path, 1));
     }
     if a.state == 1 {
         a.state = 2;

@@ -117,6 +117,24 @@ pub static TABLE: &[Builtin] = &[
         "Groups the elements of `list` by the string that `f` returns for them. The result is a set of lists by that \
          string, each in the order of `list`.",
     ),
+    frame(
+        "sort",
+        &["comparator", "list"],
+        0b10,
+        crate::sort::sort,
+        "Returns `list` in ascending order, where `comparator a b` says whether `a` comes before `b`. Equal elements keep \
+         their order. If the comparator is no strict weak ordering, the result has the elements in some order.",
+    ),
+    frame(
+        "genericClosure",
+        &["set"],
+        0b1,
+        crate::closure::generic_closure,
+        "Returns all elements that can be reached from those in the list `set.startSet` by the function `set.operator`, \
+         which is called once with each of them and returns the list of the elements that follow it. Elements are sets; of \
+         those with equal `key` only the first one counts. The keys must be comparable with `<`. The order is breadth \
+         first.",
+    ),
 ];
 
 /// Room for this many new thunks of the smallest kind and pointers to them, or an error.
