@@ -127,12 +127,6 @@ pub struct Heap {
     first_chunk: usize,
     mapped: usize,
     limit: usize,
-    /// Bytes that hold objects, as far as is known: what was alive at the last collection and what was
-    /// handed out since.
-    pub fn used_bytes(&self) -> usize {
-        self.live + self.taken
-    }
-
     /// Bytes handed out since the last collection, counted by runs and blocks.
     taken: usize,
     /// Bytes of live objects after the last collection.
