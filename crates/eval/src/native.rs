@@ -32,6 +32,13 @@ pub struct Activation {
     pub failed: bool,
 }
 
+impl Activation {
+    /// The height of the stack at its first local: activations that run inside others have higher ones.
+    pub fn base(&self) -> usize {
+        self.base
+    }
+}
+
 /// What a [`Resume`] function wants next.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
