@@ -278,6 +278,7 @@ fn import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = m.pop();
     let path = path
         .as_path()
+        .or_else(|| path.as_string())
         .ok_or_else(|| m.expected(nivis_eval::Type::Path, path))?;
     let file = m.load_file(bytes_path(path.bytes()))?;
     Ok(Step::Done(file))
@@ -303,6 +304,7 @@ fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = m.local(a, 1);
     let path = path
         .as_path()
+        .or_else(|| path.as_string())
         .ok_or_else(|| m.expected(nivis_eval::Type::Path, path))?;
     let variables: Vec<_> = scope.iter().map(|(name, value, _)| (name, value)).collect();
     let file = m.load_file_with(bytes_path(path.bytes()), &variables)?;
