@@ -1,6 +1,8 @@
 //! nivis: the Nix language as a Rust library.
+pub mod diagnostic;
 pub mod output;
 pub mod packages;
+pub mod render;
 pub mod select;
 pub mod stats;
 

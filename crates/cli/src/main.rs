@@ -1,6 +1,5 @@
 //! The command `nivis`, which is also `nix-instantiate` when called by that name.
 
-mod host;
 mod instantiate;
 mod legacy;
 mod nivis_command;
@@ -10,10 +9,8 @@ mod setting_names;
 mod settings;
 mod write_to;
 
+use nivis::builtins::NIX_VERSION;
 use std::path::Path;
-
-/// The version of Nix whose behaviour this is.
-const NIX_VERSION: &str = "2.34.8";
 
 fn main() {
     let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());

@@ -360,6 +360,8 @@ fn eval(mut args: EvalArgs) -> bool {
         }
         args.file = Some(args.attrs.remove(0));
     }
+    // Nothing is written unless asked for.
+    common.read_only = !args.common.read_write_mode;
     // Evaluation of files is never pure; that of an expression is unless told otherwise.
     if args.file.is_some() {
         if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true) {

@@ -20,7 +20,7 @@ pub fn print_tree(
     };
     let tree = nivis::syntax::parse(text, &options).map_err(|errors| {
         let mut m = nivis::eval::Machine::new(
-            std::rc::Rc::new(crate::host::RealHost),
+            std::rc::Rc::new(nivis::builtins::host::MemoryHost::new()),
             nivis::eval::Settings {
                 features: features.iter().map(|f| f.to_string()).collect(),
                 ..Default::default()

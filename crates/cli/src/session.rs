@@ -1,9 +1,12 @@
 //! One run of a command: settings, the machine, what is evaluated, and how failures end it.
 
-use crate::host::RealHost;
 use crate::settings::{Settings, Source, UsageError, parse_nix_path};
 use nivis::eval::{Error, Machine, Origin, Symbol, Value};
+use nivis::builtins::host::{Access, SystemHost};
+use nivis::diagnostic::Diagnostic;
+use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
+use nivis::store::StoreDir;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -102,7 +105,8 @@ impl Session {
         let cwd = std::env::current_dir()
             .map_err(|e| (None, Failure::Other(format!("cannot get the current folder: {e}"))))?;
         let machine_settings = machine_settings(common, &cwd);
-        let mut machine = Machine::new(Rc::new(RealHost), machine_settings);
+        let host = host(common, &machine_settings, &cwd).map_err(|e| (None, e))?;
+        let mut machine = Machine::new(Rc::new(host), machine_settings);
         nivis::builtins::install(&mut machine);
         watch_interrupts(&machine);
         let args = AutoArgs::new(&mut machine, []);
@@ -188,8 +192,11 @@ impl Session {
     pub fn report(&self, failure: &Failure) {
         match failure {
             Failure::Eval(e) => {
-                let text = describe(&self.machine, e, self.show_trace, std::io::stderr().is_terminal());
-                eprint!("{text}");
+                let options = RenderOptions {
+                    colours: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+                    show_trace: self.show_trace,
+                };
+                eprint!("{}", render(&Diagnostic::resolve(&self.machine, e), &options));
             }
             other => report_plain(other, ""),
         }
@@ -213,14 +220,6 @@ impl Session {
             _ => eprintln!("{text}"),
         }
     }
-}
-
-fn describe(m: &Machine, e: &Error, _show_trace: bool, _colours: bool) -> String {
-    let mut text = format!("error: {}\n", e.message());
-    if !e.data().span.start.is_none() {
-        text += &format!("       at {}\n", m.describe_position(e.data().span.start));
-    }
-    text
 }
 
 /// Shows a failure that has nothing to do with an evaluation; `command` is named in the hint on usage.
@@ -335,8 +334,49 @@ fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
         store_dir: std::env::var("NIX_STORE_DIR")
             .or_else(|_| std::env::var("NIX_STORE"))
             .unwrap_or_else(|_| defaults.store_dir.clone()),
+        allowed_paths: nix_path.iter().map(|(_, path)| PathBuf::from(path)).collect(),
         nix_path,
-        allowed_paths: Vec::new(),
+        ..defaults
+    }
+}
+
+/// The file system as the settings let it be seen, and the store that is written to.
+fn host(common: &Common, settings: &nivis::eval::Settings, cwd: &Path) -> Result<SystemHost, Failure> {
+    let dir = StoreDir::new(&settings.store_dir).map_err(|e| Failure::Other(e.to_string()))?;
+    let mut host = SystemHost::new(dir);
+    let given = common.settings.get("store").map(String::from).or_else(|| std::env::var("NIX_REMOTE").ok());
+    if let Some(folder) = store_folder(given.as_deref().unwrap_or("auto"), &settings.store_dir, cwd)? {
+        host = if common.read_only { host.reading_store_at(folder) } else { host.writing_to(folder) };
+    }
+    let access = match (settings.pure_eval, settings.restrict_eval) {
+        (true, _) => Access::Pure,
+        (_, true) => Access::Restricted,
+        _ => Access::All,
+    };
+    host = host.with_access(access);
+    for path in &settings.allowed_paths {
+        host.allow(path.clone());
+    }
+    Ok(host)
+}
+
+/// The folder that stands for the store's: `None` for a store that keeps nothing.
+fn store_folder(uri: &str, store_dir: &str, cwd: &Path) -> Result<Option<PathBuf>, Failure> {
+    let below = |root: &str| Some(cwd.join(root).join(store_dir.trim_start_matches('/')));
+    let (scheme, parameters) = uri.split_once('?').unwrap_or((uri, ""));
+    let parameter = |name: &str| {
+        parameters.split('&').find_map(|p| p.split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v))
+    };
+    match scheme {
+        "" | "auto" | "daemon" | "local" => Ok(match (parameter("real"), parameter("root")) {
+            (Some(real), _) => Some(cwd.join(real)),
+            (None, Some(root)) => below(root),
+            (None, None) => Some(PathBuf::from(store_dir)),
+        }),
+        "dummy://" => Ok(None),
+        path if path.starts_with(['/', '.']) => Ok(below(path)),
+        path if path.starts_with("local://") => Ok(below(&path["local://".len()..])),
+        _ => Err(Failure::Other(format!("don't know how to open Nix store '{uri}'"))),
     }
 }
 
