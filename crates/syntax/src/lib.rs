@@ -1,5 +1,26 @@
-//! The syntax of the Nix language.
-#![doc = ""]
+//! The syntax of the Nix language, from bytes to trees.
+//!
+//! **What it does.** [`parse`] turns a source into the compact [`ast::Ast`] that evaluation compiles, with
+//! attribute paths merged, duplicates rejected and string literals unescaped and stripped, as C++ Nix 2.34
+//! does. [`parse_tree`] turns a text into a lossless [`Tree`] for editors, formatters and linters: its text is
+//! the input byte for byte, valid or not, and [`nodes`] are typed views of it. Both report the same
+//! [`SyntaxError`]s, several for one source. [`LineIndex`] turns their offsets into lines and columns.
+//!
+//! **What it refuses to do.** It does no I/O, knows no values and no scopes (whether a variable exists is for
+//! the compiler to say), resolves no paths, and has no global state. Nothing panics on any input, and nothing
+//! recurses on the host's stack, however deeply a source nests.
+//!
+//! **How data flows.**
+//!
+//! ```text
+//! bytes ── lexer ──> tokens ── parser ──> nodes, inner before outer ──┬──> code sink ──> Ast
+//!                                (grammar/nix.lalrpop)                └──> tree sink ──> Tree
+//! ```
+//!
+//! The [`lexer`] makes one-byte kinds with spans. A [`parser::Parser`] tells a [`parser::Sink`] which nodes
+//! end where, and that is all it does; so evaluation builds no lossless tree, and another parser needs no
+//! other sinks. The grammar is compiled twice: a strict parser that stops at the first error, and a tolerant
+//! one that runs when the strict one has failed, to find more errors and what structure there is.
 
 mod bindings;
 mod code;
@@ -23,6 +44,7 @@ pub use line_index::{LineColumn, LineIndex};
 pub use tree::{Tree, parse_tree};
 
 use ast::Ast;
+use lexer::Lexed;
 use parser::{Parser, StrictParser};
 
 /// What the parser accepts.
@@ -43,17 +65,17 @@ pub fn parse(source: &[u8], options: &ParseOptions) -> Result<Ast, Vec<SyntaxErr
     let lexed = lexer::lex(source, false);
     let mut sink = code::CodeSink::new(source, &lexed.tokens, options.pipe_operators);
     let unexpected = StrictParser.parse(&lexed.tokens, &mut sink);
-    if lexed.errors.is_empty() && unexpected.is_empty() {
-        return sink.finish();
+    if !unexpected.is_empty() {
+        drop(sink);
+        let Lexed { tokens, errors } = lexed;
+        return Err(tree::errors_of(source, &tokens, unexpected, errors));
     }
-    drop(sink);
-    if unexpected.is_empty() {
-        return Err(lexed.errors);
+    let result = sink.finish();
+    if lexed.errors.is_empty() {
+        return result;
     }
-    Err(tree::errors_of(
-        source,
-        &lexed.tokens,
-        unexpected,
-        lexed.errors,
-    ))
+    let mut errors = lexed.errors;
+    errors.extend(result.err().unwrap_or_default());
+    errors.sort_by_key(|error| error.span.start);
+    Err(errors)
 }

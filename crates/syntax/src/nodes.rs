@@ -501,15 +501,15 @@ impl Pipe {
 
     /// What is applied.
     pub fn function(&self) -> Option<Expr> {
-        nth(&self.node, usize::from(self.into_right()))
+        nth(&self.node, usize::from(self.flows_right()))
     }
 
     /// What it is applied to.
     pub fn argument(&self) -> Option<Expr> {
-        nth(&self.node, usize::from(!self.into_right()))
+        nth(&self.node, usize::from(!self.flows_right()))
     }
 
-    fn into_right(&self) -> bool {
+    fn flows_right(&self) -> bool {
         self.operator()
             .is_some_and(|token| token.kind() == PIPE_INTO)
     }

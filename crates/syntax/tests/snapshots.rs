@@ -130,6 +130,7 @@ fn errors_of_names() {
 fn errors_of_literals() {
     insta::assert_snapshot!(diagnostics(&[
         "[ 9223372036854775808 1.0e999 ./a/ ]",
+        "{ a = 9223372036854775808; a = 2; }",
         "1 /* never",
         "\"never",
         "''never ${",
