@@ -539,7 +539,7 @@ impl Machine {
             self.imports.insert(path.to_path_buf(), v);
             return Ok(v.resolved());
         }
-        let v = self.load_file_with(&resolved, &[])?;
+        let v = self.load_resolved(resolved.clone(), &[])?;
         self.imports.insert(resolved.clone(), v);
         self.imports.insert(path.to_path_buf(), v);
         Ok(v)
@@ -555,8 +555,11 @@ impl Machine {
     /// # Errors
     /// When the file cannot be read or does not parse.
     pub fn load_file_with(&mut self, path: &Path, variables: &[(Symbol, Value)]) -> Result<Value> {
-        let resolved =
-            if variables.is_empty() { path.to_path_buf() } else { self.resolve_import(path)? };
+        let resolved = self.resolve_import(path)?;
+        self.load_resolved(resolved, variables)
+    }
+
+    fn load_resolved(&mut self, resolved: PathBuf, variables: &[(Symbol, Value)]) -> Result<Value> {
         let text = self.host.read_file(&resolved).map_err(|e| host_error(&e, &resolved))?;
         let dir = resolved.parent().unwrap_or(Path::new("/")).to_path_buf();
         self.load_text_with(&text, Origin::File(resolved), &dir, variables)

@@ -52,6 +52,14 @@ pub fn arithmetic(m: &mut Machine, op: Arithmetic, left: Value, right: Value) ->
         };
     }
     let number = |v: Value| v.as_float().or_else(|| v.as_int().map(|i| i as f64));
+    if op == Arithmetic::Div {
+        // The divisor is looked at first, as a float whatever the dividend is.
+        match number(right) {
+            None => return Err(m.expected(Type::Float, right)),
+            Some(0.0) => return Err(Error::new(ErrorKind::Arithmetic, "division by zero")),
+            _ => {}
+        }
+    }
     // With a float on either side the other may be an integer; the first operand that does not fit is
     // reported as the reference does.
     match (number(left), number(right)) {
@@ -60,23 +68,17 @@ pub fn arithmetic(m: &mut Machine, op: Arithmetic, left: Value, right: Value) ->
                 Arithmetic::Add => a + b,
                 Arithmetic::Sub => a - b,
                 Arithmetic::Mul => a * b,
-                Arithmetic::Div => {
-                    if b == 0.0 {
-                        return Err(Error::new(ErrorKind::Arithmetic, "division by zero"));
-                    }
-                    a / b
-                }
+                Arithmetic::Div => a / b,
             };
             Ok(m.heap.float(f))
         }
-        (first, second) => {
+        (first, _) => {
             let wanted = if left.as_float().is_some() || right.as_float().is_some() {
                 Type::Float
             } else {
                 Type::Int
             };
             let wrong = if first.is_none() { left } else { right };
-            let _ = second;
             Err(m.expected(wanted, wrong))
         }
     }
