@@ -15,8 +15,6 @@ pub(crate) enum Want {
     Int,
     /// A string without context.
     PlainString,
-    /// A string.
-    String,
     /// A list.
     List,
     /// A set.
@@ -34,7 +32,6 @@ pub(crate) fn check(m: &Machine, want: Want, v: Value) -> Result<()> {
         Want::Any => Ok(()),
         Want::Int => m.want_int(v).map(drop),
         Want::PlainString => m.want_plain_string(v).map(drop),
-        Want::String => m.want_string(v).map(drop),
         Want::List => m.want_list(v).map(drop),
         Want::Attrs => m.want_attrs(v).map(drop),
         Want::Function if m.is_callable(v) => Ok(()),
