@@ -123,6 +123,10 @@ impl ContentAddress {
         let algorithm = HashAlgorithm::parse(algorithm)?;
         let digits = digits.get(1..).unwrap_or(&[]);
         let hash = Hash::parse_format(digits, algorithm, HashFormat::Nix32)?;
+        // Digits can be missing where they would be zero.
+        if hash.encode(HashFormat::Nix32).as_bytes() != digits {
+            return Err(bad("the hash has not as many digits as it should"));
+        }
         Ok(ContentAddress { method, hash })
     }
 }
@@ -183,6 +187,8 @@ mod tests {
             "fixed:sha256",
             "fixed:x:sha256:abc",
             "text:r:sha256:abc",
+            // A digit less than 52, which would do for 32 bytes.
+            "text:sha256:zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
         ] {
             assert!(ContentAddress::parse(bad).is_err(), "{bad}");
         }

@@ -18,6 +18,7 @@
 pub mod content_address;
 pub mod derivation;
 mod error;
+pub mod export;
 pub mod hash;
 pub mod ingest;
 pub mod json;

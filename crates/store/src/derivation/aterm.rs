@@ -36,24 +36,82 @@ const ESCAPED: [bool; 256] = {
     table
 };
 
+/// Which of eight bytes may need a backslash: zero if none does. Some that do not are reported too.
+///
+/// All text of all derivations of a package set goes through here, and little of it needs any.
+#[inline]
+fn may_need_escape(word: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(word);
+    // The high bit of each byte that is less than `n`, `n` at most 128 (and maybe of ones after it).
+    let less = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x & HIGH;
+    let quote = less(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = less(word ^ (ONES * u64::from(b'\\')), 1);
+    less(word, 0x20) | quote | backslash != 0
+}
+
+/// The place of the first byte that needs a backslash.
+fn find_escaped(text: &[u8]) -> Option<usize> {
+    let (words, _) = text.as_chunks::<8>();
+    let plain = words.iter().take_while(|word| !may_need_escape(**word));
+    let at = plain.count() * 8;
+    let found = text.get(at..)?.iter().position(|b| is_escaped(*b));
+    found.map(|i| at + i)
+}
+
+#[inline]
+fn is_escaped(byte: u8) -> bool {
+    ESCAPED[usize::from(byte)]
+}
+
 fn write_escaped<W: Write>(out: &mut W, text: &[u8]) -> io::Result<()> {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|b| ESCAPED[usize::from(*b)]) {
-        let (plain, special) = rest.split_at(at);
-        out.write_all(plain)?;
-        let Some((c, after)) = special.split_first() else {
-            break;
-        };
-        out.write_all(match c {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            _ => b"\\t",
-        })?;
-        rest = after;
+    const PIECE: usize = 512;
+    let Some(first) = find_escaped(text) else {
+        return out.write_all(text);
+    };
+    let (plain, text) = text.split_at(first);
+    out.write_all(plain)?;
+    // A piece whose every byte is escaped just fits.
+    let mut buffer = [0; 2 * PIECE];
+    for piece in text.chunks(PIECE) {
+        let mut len = 0;
+        let (words, rest) = piece.as_chunks::<8>();
+        for word in words {
+            match buffer.get_mut(len..len + 8) {
+                Some(plain) if !may_need_escape(*word) => {
+                    plain.copy_from_slice(word);
+                    len += 8;
+                }
+                _ => escape_bytes(word, &mut buffer, &mut len),
+            }
+        }
+        escape_bytes(rest, &mut buffer, &mut len);
+        out.write_all(buffer.get(..len).unwrap_or(&[]))?;
     }
-    out.write_all(rest)
+    Ok(())
+}
+
+/// Adds bytes to a buffer that has room for two of each. Without branches, for JSON is full of quotes.
+#[inline]
+fn escape_bytes<const N: usize>(bytes: &[u8], buffer: &mut [u8; N], len: &mut usize) {
+    for byte in bytes {
+        let escaped = usize::from(is_escaped(*byte));
+        let letter = match *byte {
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            byte => byte,
+        };
+        if let Some([first, second]) = buffer.get_mut(*len..*len + 2) {
+            *first = b'\\';
+            *second = letter;
+        }
+        if let Some(place) = buffer.get_mut(*len + escaped) {
+            *place = letter;
+        }
+        *len += 1 + escaped;
+    }
 }
 
 fn write_string<W: Write>(out: &mut W, text: &[u8]) -> io::Result<()> {
@@ -360,7 +418,7 @@ impl<'i> Reader<'i> {
         let mut out = Cow::Borrowed(&[][..]);
         loop {
             let rest = self.rest();
-            let Some(at) = rest.iter().position(|b| ESCAPED[usize::from(*b)]) else {
+            let Some(at) = find_escaped(rest) else {
                 return Err(Error::at(
                     ErrorKind::UnexpectedEnd,
                     self.input.len() as u64,

@@ -28,6 +28,7 @@ mod write;
 
 #[cfg(unix)]
 pub use fs::{FileSystem, FileSystemNode};
+pub(crate) use read::copy_nar_at;
 pub use read::{NarEvent, NarReader, copy_nar};
 pub(crate) use write::sort_entries;
 pub use write::{FileSink, NarSource, NarWriter, NodeKind, copy_file, write_file_nar, write_nar};

@@ -10,7 +10,14 @@ use std::io::{self, Read, Write};
 /// Copies an archive from a reader to a writer, checking every byte of it on the way. Reads no further
 /// than the archive, and gives both back.
 pub fn copy_nar<R: Read, W: Write>(input: R, out: W) -> Result<(R, W)> {
+    let mut offset = 0;
+    copy_nar_at(input, &mut offset, out)
+}
+
+/// As [`copy_nar`], for an archive within another format, of which `offset` bytes were read.
+pub(crate) fn copy_nar_at<R: Read, W: Write>(input: R, offset: &mut u64, out: W) -> Result<(R, W)> {
     let mut reader = NarReader::new(input);
+    reader.offset = *offset;
     let mut writer = NarWriter::new(out)?;
     let mut buffer = vec![0; CHUNK];
     while let Some(event) = reader.next_event()? {
@@ -31,6 +38,7 @@ pub fn copy_nar<R: Read, W: Write>(input: R, out: W) -> Result<(R, W)> {
             }
         }
     }
+    *offset = reader.offset;
     Ok((reader.finish()?, writer.finish()?))
 }
 
