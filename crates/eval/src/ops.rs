@@ -238,6 +238,22 @@ pub fn less_than(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         let (Some(p), Some(q)) = (p, q) else {
             return Ok(Step::Done(Value::bool(p.is_none() && q.is_some())));
         };
+        if !p.is_thunk() && !q.is_thunk() {
+            match equal_simple(p, q) {
+                Some(true) => {
+                    a.state += 2;
+                    continue;
+                }
+                _ if p == q => {
+                    a.state += 2;
+                    continue;
+                }
+                Some(false) if !p.is_list() || !q.is_list() => {
+                    return Ok(Step::Done(Value::bool(less_simple(m, p, q)?)));
+                }
+                _ => {}
+            }
+        }
         a.state -= 1;
         m.push(p);
         m.push(q);
@@ -315,15 +331,16 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
         let (x, y) = (m.local(a, n - 3), m.local(a, n - 2));
         let at = m.local(a, n - 1).as_int().unwrap_or(0);
         if at == FRESH {
-            if (n > 3 || nested) && x == y {
-                m.truncate_locals(a, n - 3);
-                continue;
-            }
             if x.is_thunk() {
                 return Ok(Step::Force(x));
             }
             if y.is_thunk() {
                 return Ok(Step::Force(y));
+            }
+            // Only now: what fails when evaluated is not even equal to itself.
+            if (n > 3 || nested) && x == y {
+                m.truncate_locals(a, n - 3);
+                continue;
             }
             match equal_simple(x, y) {
                 Some(true) => m.truncate_locals(a, n - 3),
@@ -357,7 +374,7 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
                     _ => {}
                 }
                 let same_names = xs.len() == ys.len()
-                    && (xs.shape() == ys.shape()
+                    && (xs.flat_shape().is_some_and(|s| ys.flat_shape() == Some(s))
                         || xs.iter().zip(ys.iter()).all(|((s, ..), (t, ..))| s == t));
                 if !same_names {
                     return Ok(Step::Done(Value::FALSE));
@@ -367,6 +384,7 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
                 continue;
             }
             let at = at as usize;
+            let (xs, ys) = (m.heap.flat(xs), m.heap.flat(ys));
             let p = (at < xs.len()).then(|| xs.at(at));
             let q = (at < ys.len()).then(|| ys.at(at));
             (p, q)
@@ -379,7 +397,7 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
         };
         let next = m.heap.int(at + 1);
         m.set_local(a, n - 1, next);
-        if p == q {
+        if p == q && !p.is_thunk() {
             continue;
         }
         m.push(p);
