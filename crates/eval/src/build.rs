@@ -2,26 +2,12 @@
 
 use crate::code::{Default as FormalDefault, Lambda};
 use crate::error::Result;
-use crate::heap::{AttrsRef, Callee, FunctionRef, ListRef};
+use crate::heap::{AttrsRef, Callee, FunctionRef, Heap, ListRef};
 use crate::machine::{Machine, lambda_of};
 use crate::native::Activation;
 use crate::position::PosId;
 use crate::symbol::Symbol;
 use crate::value::Value;
-
-impl AttrsRef {
-    /// Value and position of a name. Logarithmic time.
-    pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {
-        let shape = self.shape();
-        shape.find(symbol).map(|i| (self.at(i), shape.pos(i)))
-    }
-
-    /// Where a name is defined: `None` if there is no such name, [`PosId::NONE`] if it has no position.
-    pub fn position(self, symbol: Symbol) -> Option<PosId> {
-        let shape = self.shape();
-        shape.find(symbol).map(|i| shape.pos(i))
-    }
-}
 
 impl Machine {
     /// A list with one element for each attribute, in the order of the names' bytes, made of symbol and value.
@@ -30,6 +16,7 @@ impl Machine {
         attrs: AttrsRef,
         mut item: impl FnMut(&mut Machine, Symbol, Value) -> Value,
     ) -> Value {
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         let len = shape.len();
         if len > 1 && shape.order().is_none() {
@@ -68,6 +55,7 @@ impl Machine {
         attrs: AttrsRef,
         mut value: impl FnMut(&mut Machine, Symbol, Value) -> Value,
     ) -> Value {
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         let new = self.heap.attrs_uninit(shape, shape.len());
         for i in 0..shape.len() {
@@ -81,6 +69,7 @@ impl Machine {
     /// are few: time O(names · log names + result).
     pub fn without_attrs(&mut self, attrs: AttrsRef, names: &mut [Symbol]) -> Value {
         names.sort_unstable();
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         let mut removed = 0;
         let mut from = 0;
@@ -122,33 +111,33 @@ impl Machine {
 
     /// The attributes of `right` whose names are also in `left`. Time O(smaller · log larger).
     pub fn intersect_attrs(&mut self, left: AttrsRef, right: AttrsRef) -> Value {
-        let (a, b) = (left.shape(), right.shape());
-        if a == b {
+        if left.flat_shape().is_some() && left.flat_shape() == right.flat_shape() {
             return right.value();
         }
-        let room = a.len().min(b.len());
+        let room = left.len().min(right.len());
         if room == 0 {
             return self.heap.empty_attrs;
         }
         let shape = self.heap.shape_uninit(room);
         let new = self.heap.attrs_uninit(shape, room);
-        let (small, large, large_is_right) = if a.len() < b.len() {
-            (a, b, true)
-        } else {
-            (b, a, false)
+        let mut found = 0;
+        let mut add = |heap: &mut Heap, symbol: Symbol, value: Value, pos: PosId| {
+            shape.set(found, symbol, pos);
+            heap.attrs_init(new, found, value);
+            found += 1;
         };
-        let (mut from, mut found) = (0, 0);
-        for i in 0..small.len() {
-            match large.lower_bound(from, small.symbol(i)) {
-                Ok(at) => {
-                    from = at + 1;
-                    let index = if large_is_right { at } else { i };
-                    let (symbol, pos) = b.entry(index);
-                    shape.set(found, symbol, pos);
-                    self.heap.attrs_init(new, found, right.at(index));
-                    found += 1;
+        if left.len() < right.len() {
+            // The larger side may be a whole package set: it is searched, not joined.
+            for (symbol, ..) in left.iter() {
+                if let Some((value, pos)) = right.entry(symbol) {
+                    add(&mut self.heap, symbol, value, pos);
                 }
-                Err(at) => from = at,
+            }
+        } else {
+            for (symbol, value, pos) in right.iter() {
+                if left.position(symbol).is_some() {
+                    add(&mut self.heap, symbol, value, pos);
+                }
             }
         }
         if found == 0 {

@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | thunk | code pointer and state (3 bits) | environment, or what the state says |
 //! | attribute set | pointer to its [`Shape`] | one value per name, in the shape's order |
+//! | … in layers | pointer to the upper set, bit 0 set | the lower set; number of names and of layers |
+//! | … joined | pointer to the set that it was joined to, bit 1 set | nothing of use |
 //! | list | length | the elements |
 //! | function | kind (8 bits), number of stored arguments, or lambda pointer | see [`FunctionRef`] |
 //! | string | length (32 bits), context (31 bits), indirect (1 bit) | the bytes, or a pointer into a buffer |
@@ -151,7 +153,7 @@ pub struct Heap {
 pub(crate) fn visit_slots(addr: usize, first: usize, count: usize, mut visit: impl FnMut(Value)) {
     for i in first..first + count {
         let v = Value(read(addr, i));
-        let resolved = v.resolved();
+        let resolved = past_joined(v.resolved());
         if resolved != v {
             write(addr, i, resolved.0);
         }
@@ -1282,23 +1284,71 @@ impl Heap {
 }
 
 /// A value known to be an attribute set.
+///
+/// A set is *flat* (a shape and a row of values) or *layered* (a small flat set over another set: what `//` makes
+/// of a large left side). A layered set that is asked for its order or shape is joined to a flat one,
+/// which it then stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrsRef(pub(crate) Value);
+
+/// Most layers that a set may have above its lowest one.
+pub(crate) const MAX_LAYERS: usize = 8;
+
+const LAYERED: u64 = 1;
+const JOINED: u64 = 2;
 
 impl AttrsRef {
     /// The value.
     pub fn value(self) -> Value {
         self.0
     }
-    /// The shape.
     #[inline(always)]
-    pub fn shape(self) -> Shape {
-        Shape(read(self.0.addr(), 0) as usize)
+    fn head(self) -> u64 {
+        read(self.0.addr(), 0)
+    }
+    /// What a joined set stands for; any other is itself.
+    #[inline(always)]
+    pub(crate) fn joined(self) -> AttrsRef {
+        let head = self.head();
+        if head & JOINED != 0 { AttrsRef(Value(head & !3 | tag::ATTRS)) } else { self }
+    }
+    /// The upper (flat) and the lower set of a layered one.
+    #[inline(always)]
+    pub(crate) fn layers(self) -> Option<(AttrsRef, AttrsRef)> {
+        let set = self.joined();
+        let head = set.head();
+        (head & LAYERED != 0).then(|| {
+            let lower = AttrsRef(Value(read(set.0.addr(), 1)));
+            (AttrsRef(Value(head & !3 | tag::ATTRS)), lower.joined())
+        })
+    }
+    /// Layers above the lowest.
+    pub(crate) fn depth(self) -> usize {
+        let set = self.joined();
+        if set.head() & LAYERED != 0 { (read(set.0.addr(), 2) >> 32) as usize } else { 0 }
+    }
+    /// The shape of a flat set.
+    #[inline(always)]
+    pub(crate) fn shape(self) -> Shape {
+        debug_assert!(self.head() & 3 == 0);
+        Shape(self.head() as usize)
+    }
+    /// The shape, unless the set is layered or joined.
+    #[inline(always)]
+    pub(crate) fn flat_shape(self) -> Option<Shape> {
+        let head = self.head();
+        (head & 3 == 0).then_some(Shape(head as usize))
     }
     /// Number of attributes.
     #[inline(always)]
     pub fn len(self) -> usize {
-        self.shape().len()
+        let set = self.joined();
+        let head = set.head();
+        if head & LAYERED != 0 {
+            (read(set.0.addr(), 2) & 0xffff_ffff) as usize
+        } else {
+            Shape(head as usize).len()
+        }
     }
     /// Whether it has no attributes.
     pub fn is_empty(self) -> bool {
@@ -1307,21 +1357,138 @@ impl AttrsRef {
     /// The value of a name; an evaluated thunk is followed. Logarithmic time.
     #[inline]
     pub fn get(self, symbol: Symbol) -> Option<Value> {
-        self.shape().find(symbol).map(|i| self.at(i))
+        self.find(symbol).map(|(set, i)| set.at(i))
     }
-    /// The value at an index of the shape.
+    /// Value and position of a name. Logarithmic time.
+    pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {
+        self.find(symbol).map(|(set, i)| (set.at(i), set.shape().pos(i)))
+    }
+    /// Where a name is defined: `None` if there is no such name, [`PosId::NONE`] if it has no position.
+    pub fn position(self, symbol: Symbol) -> Option<PosId> {
+        self.find(symbol).map(|(set, i)| set.shape().pos(i))
+    }
+    /// The flat set that holds a name, and its index there.
+    #[inline]
+    fn find(self, symbol: Symbol) -> Option<(AttrsRef, usize)> {
+        let mut set = self.joined();
+        while let Some((upper, lower)) = set.layers() {
+            if let Some(i) = upper.shape().find(symbol) {
+                return Some((upper, i));
+            }
+            set = lower;
+        }
+        set.shape().find(symbol).map(|i| (set, i))
+    }
+    /// The value at an index of a flat set's shape.
     #[inline(always)]
     pub(crate) fn at(self, index: usize) -> Value {
         Value(read(self.0.addr(), 1 + index)).resolved()
     }
     /// Name, value and position of each attribute, ordered by symbol (not by name).
-    pub fn iter(self) -> impl ExactSizeIterator<Item = (Symbol, Value, PosId)> {
-        let shape = self.shape();
-        (0..shape.len()).map(move |i| {
-            let (symbol, pos) = shape.entry(i);
-            (symbol, self.at(i), pos)
-        })
+    pub fn iter(self) -> AttrsIter {
+        let mut iter =
+            AttrsIter { sets: [self; MAX_LAYERS + 1], next: [0; MAX_LAYERS + 1], count: 0, left: self.len() };
+        let mut set = self.joined();
+        while let Some((upper, lower)) = set.layers() {
+            iter.sets[iter.count] = upper;
+            iter.count += 1;
+            set = lower;
+        }
+        iter.sets[iter.count] = set;
+        iter.count += 1;
+        iter
     }
+}
+
+/// The attributes of a set, ordered by symbol; see [`AttrsRef::iter`].
+#[derive(Clone, Debug)]
+pub struct AttrsIter {
+    /// Flat sets, the strongest first.
+    sets: [AttrsRef; MAX_LAYERS + 1],
+    next: [u32; MAX_LAYERS + 1],
+    count: usize,
+    left: usize,
+}
+
+impl Iterator for AttrsIter {
+    type Item = (Symbol, Value, PosId);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        if self.count == 1 {
+            let at = self.next[0] as usize;
+            self.next[0] += 1;
+            let (symbol, pos) = self.sets[0].shape().entry(at);
+            return Some((symbol, self.sets[0].at(at), pos));
+        }
+        let head = |iter: &AttrsIter, i: usize| {
+            let (set, at) = (iter.sets[i], iter.next[i] as usize);
+            (at < set.shape().len()).then(|| set.shape().symbol(at))
+        };
+        // The smallest symbol, from the strongest set that has it.
+        let (mut best, mut best_symbol) = (0, None);
+        for i in 0..self.count {
+            if let Some(s) = head(self, i)
+                && best_symbol.is_none_or(|b| s < b)
+            {
+                (best, best_symbol) = (i, Some(s));
+            }
+        }
+        let symbol = best_symbol?;
+        let at = self.next[best] as usize;
+        let set = self.sets[best];
+        for i in best..self.count {
+            if head(self, i) == Some(symbol) {
+                self.next[i] += 1;
+            }
+        }
+        Some((symbol, set.at(at), set.shape().pos(at)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for AttrsIter {}
+
+impl Heap {
+    /// A layered set of `len` names: `upper`, which is flat, over `lower`.
+    pub(crate) fn layered(&mut self, upper: AttrsRef, lower: AttrsRef, len: usize) -> Value {
+        self.stats.attrsets += 1;
+        let p = self.alloc(3);
+        write(p, 0, upper.0.addr() as u64 | LAYERED);
+        write(p, 1, lower.0.0);
+        write(p, 2, len as u64 | (lower.depth() as u64 + 1) << 32);
+        Value(p as u64 | tag::ATTRS)
+    }
+
+    /// The flat form of a set. A layered set is joined once; time is linear in its size.
+    pub(crate) fn flat(&mut self, attrs: AttrsRef) -> AttrsRef {
+        let attrs = attrs.joined();
+        if attrs.layers().is_none() {
+            return attrs;
+        }
+        let len = attrs.len();
+        let shape = self.new_shape_raw(len);
+        let flat = self.attrs_uninit(shape, len);
+        for (i, (symbol, value, pos)) in attrs.iter().enumerate() {
+            shape.set(i, symbol, pos);
+            self.attrs_init(flat, i, value);
+        }
+        write(attrs.0.addr(), 0, flat.addr() as u64 | JOINED);
+        AttrsRef(flat)
+    }
+}
+
+/// The set that a slot should hold in place of a joined one.
+#[inline(always)]
+fn past_joined(v: Value) -> Value {
+    if v.is_attrs() { AttrsRef(v).joined().0 } else { v }
 }
 
 /// A value known to be a function.

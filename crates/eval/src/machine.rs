@@ -8,11 +8,11 @@
 //! Every value the machine still needs is on one of the two stacks, in a table of constants, in the
 //! import cache or in a registered root: that is what [`Machine::safepoint`] may rely on.
 
-use crate::code::{Default as FormalDefault, Lambda, Op, Site, Tables};
+use crate::code::{Default as FormalDefault, Formal, Lambda, Op, Site, Tables};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::heap::{AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, Shape, StringRef, ThunkPtr, state};
+use crate::heap::{MAX_LAYERS, AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, Shape, StringRef, ThunkPtr, state};
 use crate::host::{FileType, Host};
 use crate::native::{Activation, Body, Builtin, Resume, Step};
 use crate::ops;
@@ -1863,7 +1863,7 @@ impl Machine {
     #[inline(always)]
     fn lookup(&mut self, attrs: AttrsRef, site: u32) -> Option<Value> {
         let site = &mut self.tables.sites[site as usize];
-        let shape = attrs.shape();
+        let Some(shape) = attrs.flat_shape() else { return attrs.get(site.symbol) };
         if site.shape == shape && shape.0 != self.heap.empty_shape.0 {
             return Some(attrs.at(site.index as usize));
         }
@@ -1910,8 +1910,8 @@ impl Machine {
         let path = self
             .contexts
             .elements(s.context())
-            .next()
-            .map(|e| String::from_utf8_lossy(e.path()).into_owned())
+            .min()
+            .map(ToString::to_string)
             .unwrap_or_default();
         Error::other(format!(
             "the string '{}' is not allowed to refer to a store path (such as '{}')",
@@ -1942,7 +1942,7 @@ impl Machine {
                 .iter()
                 .find(|(s, ..)| *s == symbol)
                 .map(|(_, p, _)| *p)
-                .or_else(|| base.shape().find(symbol).map(|i| base.shape().pos(i)));
+                .or_else(|| base.position(symbol));
             if let Some(earlier) = earlier {
                 let mut error = Error::other(format!(
                     "dynamic attribute '{}' already defined at {}",
@@ -1993,8 +1993,20 @@ impl Machine {
 
     fn bind_formals(&mut self, lambda: &Lambda, attrs: AttrsRef, env: EnvPtr) -> Result<()> {
         let Some(formals) = &lambda.formals else { return Ok(()) };
+        let len = attrs.len();
+        if attrs.flat_shape().is_none() && formals.ellipsis && formals.entries.len() < len / 8 {
+            // A few names of a package set: it need not be joined for them.
+            for formal in &formals.entries {
+                let v = match attrs.get(formal.symbol) {
+                    Some(v) => v,
+                    None => self.missing_formal(lambda, formal, attrs, env)?,
+                };
+                env.set(formal.slot as usize, v);
+            }
+            return Ok(());
+        }
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
-        let len = shape.len();
         let mut matched = 0;
         // Both are sorted by symbol. Few formals against a large set are searched, else merged.
         let search = len > 4 * formals.entries.len() + 8;
@@ -2015,19 +2027,28 @@ impl Machine {
                 at += 1;
                 continue;
             }
-            let v = match formal.default {
-                FormalDefault::Constant(v) => v,
-                FormalDefault::Code(code) => self.heap.thunk(code, env),
-                FormalDefault::Required => {
-                    return Err(self.missing_argument(lambda, formal.symbol, attrs));
-                }
-            };
+            let v = self.missing_formal(lambda, formal, attrs, env)?;
             env.set(formal.slot as usize, v);
         }
         if matched != len && !formals.ellipsis {
             return Err(self.unexpected_argument(lambda, attrs));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn missing_formal(
+        &mut self,
+        lambda: &Lambda,
+        formal: &Formal,
+        attrs: AttrsRef,
+        env: EnvPtr,
+    ) -> Result<Value> {
+        match formal.default {
+            FormalDefault::Constant(v) => Ok(v),
+            FormalDefault::Code(code) => Ok(self.heap.thunk(code, env)),
+            FormalDefault::Required => Err(self.missing_argument(lambda, formal.symbol, attrs)),
+        }
     }
 
     fn lambda_name(&self, lambda: &Lambda) -> String {
@@ -2192,6 +2213,7 @@ impl Machine {
     /// A set with the names and positions of another one and new values, in the order of
     /// [`AttrsRef::iter`]. The number of values must be that of the attributes.
     pub fn attrs_like(&mut self, attrs: AttrsRef, values: &[Value]) -> Value {
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         if shape.len() != values.len() {
             return self.heap.empty_attrs;
@@ -2201,6 +2223,7 @@ impl Machine {
 
     /// The attributes in the order of their names: symbol, value, position.
     pub fn sorted_attrs(&mut self, attrs: AttrsRef) -> Vec<(Symbol, Value, PosId)> {
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         let item = |i: u32| {
             let (symbol, pos) = shape.entry(i as usize);
@@ -2222,6 +2245,7 @@ impl Machine {
 
     /// The attribute at `index` in the order of names; constant time but for the first use of a set's shape.
     pub fn sorted_attr(&mut self, attrs: AttrsRef, index: usize) -> Option<(Symbol, Value, PosId)> {
+        let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         if index >= shape.len() {
             return None;
@@ -2236,6 +2260,7 @@ impl Machine {
 
     /// The value of the attribute that is at `index` in the order of names.
     pub(crate) fn attr_by_name_order(&mut self, attrs: AttrsRef, index: usize) -> Value {
+        let attrs = self.heap.flat(attrs);
         if attrs.shape().order().is_none() && attrs.len() > 1 {
             self.sorted_attrs(attrs);
         }
@@ -2246,14 +2271,26 @@ impl Machine {
     /// `left // right`. Copies what it must: time is linear in the result, except that a small right
     /// side is searched for in a large left one.
     pub fn update(&mut self, left: AttrsRef, right: AttrsRef) -> Value {
+        /// Sets of at least this many attributes are not copied for a small change but layered.
+        const LAYERS_FROM: usize = 256;
         self.heap.stats.updates += 1;
-        let (a, b) = (left.shape(), right.shape());
-        if b.is_empty() {
+        if right.is_empty() {
             return left.value();
         }
-        if a.is_empty() {
+        if left.is_empty() {
             return right.value();
         }
+        let (mut left, right) = (left.joined(), self.heap.flat(right));
+        if left.len() >= LAYERS_FROM && left.len() > 4 * right.len() {
+            if left.depth() == MAX_LAYERS {
+                left = self.heap.flat(left);
+            }
+            let new = right.iter().filter(|(s, ..)| left.position(*s).is_none()).count();
+            self.heap.stats.update_values_copied += right.len() as u64;
+            return self.heap.layered(right, left, left.len() + new);
+        }
+        let left = self.heap.flat(left);
+        let (a, b) = (left.shape(), right.shape());
         let known = a.is_static() && b.is_static();
         if known && let Some(t) = self.transitions.get(&(a, b)) {
             let v = self.heap.attrs_uninit(t.shape, t.plan.len());
@@ -2565,8 +2602,12 @@ pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     if e.kind() == std::io::ErrorKind::NotFound {
         return Error::new(ErrorKind::Host, format!("path '{}' does not exist", path.display()));
     }
+    // What does not come from the system is the host's own text.
     if e.kind() == std::io::ErrorKind::PermissionDenied && e.raw_os_error().is_none() {
         return Error::new(ErrorKind::Forbidden, e.to_string());
+    }
+    if e.kind() == std::io::ErrorKind::Other && e.raw_os_error().is_none() {
+        return Error::new(ErrorKind::Host, e.to_string());
     }
     Error::new(ErrorKind::Host, format!("cannot read '{}': {e}", path.display()))
 }

@@ -135,9 +135,22 @@ impl<'h> Marker<'h> {
             }
             tag::ATTRS => {
                 let Some(attrs) = v.as_attrs() else { return };
-                let len = attrs.len();
+                let Some(shape) = attrs.flat_shape() else {
+                    // Layered or joined.
+                    if self.heap.mark(addr, 3) {
+                        match attrs.layers() {
+                            Some((upper, lower)) if attrs.joined().value() == v => {
+                                self.push(upper.value());
+                                self.push(lower.value());
+                            }
+                            _ => self.push(attrs.joined().value()),
+                        }
+                    }
+                    return;
+                };
+                let len = shape.len();
                 if self.heap.mark(addr, 1 + len) {
-                    self.shape(attrs.shape());
+                    self.shape(shape);
                     self.slots(addr, 1, len);
                 }
             }
