@@ -16,6 +16,7 @@ pub mod context;
 pub mod error;
 pub mod heap;
 pub mod host;
+pub mod lint;
 pub mod machine;
 pub mod native;
 pub mod ops;

@@ -57,6 +57,8 @@ pub struct Settings {
     pub nix_path: Vec<(String, String)>,
     /// Files that may be read in restricted and pure mode.
     pub allowed_paths: Vec<PathBuf>,
+    /// Literals that are objected to.
+    pub lints: crate::lint::Lints,
 }
 
 impl Settings {
@@ -89,6 +91,7 @@ impl Default for Settings {
             store_dir: "/nix/store".to_string(),
             nix_path: Vec::new(),
             allowed_paths: Vec::new(),
+            lints: crate::lint::Lints::default(),
         }
     }
 }
@@ -518,6 +521,7 @@ impl Machine {
             let message = first.map_or_else(|| "syntax error".to_string(), |e| e.message.to_string());
             Error::new(ErrorKind::Syntax, message).at(span)
         })?;
+        self.lint(&ast, text, base)?;
         let entry = compile(self, &ast, FileInfo { base, dir, scope })?;
         let env = outer_env(self, values);
         Ok(self.heap.thunk(entry, env))
