@@ -1,6 +1,8 @@
 //! `nivis parse` and `nix-instantiate --parse`.
 
 use crate::session::{Failure, print};
+use nivis::diagnostic::Diagnostic;
+use nivis::render::render;
 use std::path::{Path, PathBuf};
 
 /// Parses a text and prints its tree: as `nix-instantiate --parse` does, or as an S-expression.
@@ -18,20 +20,22 @@ pub fn print_tree(
         pipe_operators: features.contains(&"pipe-operators"),
         ..Default::default()
     };
-    let tree = nivis::syntax::parse(text, &options).map_err(|errors| {
-        let mut m = nivis::eval::Machine::new(
-            std::rc::Rc::new(nivis::builtins::host::MemoryHost::new()),
-            nivis::eval::Settings {
-                features: features.iter().map(|f| f.to_string()).collect(),
-                ..Default::default()
-            },
-        );
-        let origin = nivis::eval::Origin::Text(origin.trim_matches(['«', '»']).into());
-        match m.load_text(text, origin, dir) {
-            Err(e) => Failure::Eval(e),
-            Ok(_) => Failure::Other(errors.first().map_or_else(String::new, |e| e.message.to_string())),
-        }
-    })?;
+    // Names that nothing binds are found when a file is compiled.
+    let mut m = nivis::eval::Machine::new(
+        std::rc::Rc::new(nivis::builtins::host::MemoryHost::new()),
+        nivis::eval::Settings {
+            features: features.iter().map(|f| f.to_string()).collect(),
+            ..Default::default()
+        },
+    );
+    nivis::builtins::install(&mut m);
+    let origin = nivis::eval::Origin::Text(origin.trim_matches(['«', '»']).into());
+    if let Err(e) = m.load_text(text, origin, dir) {
+        let options = crate::session::render_options(false);
+        return Err(Failure::Shown(render(&Diagnostic::resolve(&m, &e), &options)));
+    }
+    let tree = nivis::syntax::parse(text, &options)
+        .map_err(|errors| Failure::Other(errors.first().map_or_else(String::new, |e| e.message.to_string())))?;
     let mut out = if sexpr {
         tree.to_sexpr().into_bytes()
     } else {

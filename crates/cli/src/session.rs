@@ -1,6 +1,7 @@
 //! One run of a command: settings, the machine, what is evaluated, and how failures end it.
 
 use crate::settings::{Settings, Source, UsageError, parse_nix_path};
+use nivis::eval::lint::{Lint, Lints};
 use nivis::eval::{Error, Machine, Origin, Symbol, Value};
 use nivis::builtins::host::{Access, SystemHost};
 use nivis::diagnostic::Diagnostic;
@@ -20,6 +21,8 @@ pub enum Failure {
     Eval(Error),
     /// Something else, with its message.
     Other(String),
+    /// An error that is rendered already.
+    Shown(String),
 }
 
 impl From<UsageError> for Failure {
@@ -192,10 +195,7 @@ impl Session {
     pub fn report(&self, failure: &Failure) {
         match failure {
             Failure::Eval(e) => {
-                let options = RenderOptions {
-                    colours: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-                    show_trace: self.show_trace,
-                };
+                let options = render_options(self.show_trace);
                 eprint!("{}", render(&Diagnostic::resolve(&self.machine, e), &options));
             }
             other => report_plain(other, ""),
@@ -222,6 +222,14 @@ impl Session {
     }
 }
 
+/// How errors are shown: in colours on a terminal, unless `NO_COLOR` says no.
+pub fn render_options(show_trace: bool) -> RenderOptions {
+    RenderOptions {
+        colours: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        show_trace,
+    }
+}
+
 /// Shows a failure that has nothing to do with an evaluation; `command` is named in the hint on usage.
 pub fn report_plain(failure: &Failure, command: &str) {
     match failure {
@@ -229,6 +237,7 @@ pub fn report_plain(failure: &Failure, command: &str) {
             eprintln!("error: {m}\nTry '{command} --help' for more information.");
         }
         Failure::Usage(m) | Failure::Other(m) => eprintln!("error: {m}"),
+        Failure::Shown(text) => eprint!("{text}"),
         Failure::Eval(e) => eprintln!("error: {}", e.message()),
     }
 }
@@ -336,7 +345,20 @@ fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
             .unwrap_or_else(|_| defaults.store_dir.clone()),
         allowed_paths: nix_path.iter().map(|(_, path)| PathBuf::from(path)).collect(),
         nix_path,
+        lints: Lints {
+            url_literals: lint(given, "lint-url-literals"),
+            short_path_literals: lint(given, "lint-short-path-literals"),
+            absolute_path_literals: lint(given, "lint-absolute-path-literals"),
+        },
         ..defaults
+    }
+}
+
+fn lint(settings: &Settings, name: &str) -> Lint {
+    match settings.get(name) {
+        Some("warn") => Lint::Warn,
+        Some("fatal") => Lint::Fatal,
+        _ => Lint::Ignore,
     }
 }
 

@@ -89,6 +89,8 @@ impl Settings {
             value.parse::<u32>().is_ok()
         } else if resolved == MEMORY_LIMIT {
             bytes_of(value).is_some()
+        } else if resolved.starts_with("lint-") && VALUED.contains(&resolved) {
+            matches!(value, "ignore" | "warn" | "fatal")
         } else if VALUED.contains(&resolved) {
             true
         } else {
