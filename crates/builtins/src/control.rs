@@ -265,23 +265,24 @@ fn break_point(_: &mut Machine, args: &[Value]) -> Result<Value> {
 }
 
 fn import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    if a.state == 0 {
+    let path = if a.state == 0 {
         let v = m.local(a, 0);
-        if let Some(path) = v.as_path() {
-            let file = m.load_file(bytes_path(path.bytes()))?;
-            return Ok(Step::Done(file));
+        match v.as_path() {
+            Some(path) => path,
+            None => {
+                a.state = 1;
+                m.push(v);
+                return Ok(Step::Run(realised_path, 1));
+            }
         }
-        a.state = 1;
-        m.push(v);
-        return Ok(Step::Run(realised_path, 1));
+    } else {
+        let path = m.pop();
+        m.want_string(path)?
+    };
+    if let Some(step) = crate::imported::derivation(m, path)? {
+        return Ok(step);
     }
-    let path = m.pop();
-    let path = path
-        .as_path()
-        .or_else(|| path.as_string())
-        .ok_or_else(|| m.expected(nivis_eval::Type::Path, path))?;
-    let file = m.load_file(bytes_path(path.bytes()))?;
-    Ok(Step::Done(file))
+    Ok(Step::Done(m.load_file(bytes_path(path.bytes()))?))
 }
 
 fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
@@ -297,15 +298,18 @@ fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         let path = m.pop();
         m.set_local(a, 1, path);
     }
+    if a.state == 2 {
+        let path = m.want_string(m.local(a, 1))?;
+        if let Some(step) = crate::imported::derivation(m, path)? {
+            return Ok(step);
+        }
+        a.state = 3;
+    }
     if let Some(step) = arguments(m, a, 2, &[(0, Want::Attrs)])? {
         return Ok(step);
     }
     let scope = m.want_attrs(m.local(a, 0))?;
-    let path = m.local(a, 1);
-    let path = path
-        .as_path()
-        .or_else(|| path.as_string())
-        .ok_or_else(|| m.expected(nivis_eval::Type::Path, path))?;
+    let path = m.want_string(m.local(a, 1))?;
     let variables: Vec<_> = scope.iter().map(|(name, value, _)| (name, value)).collect();
     let file = m.load_file_with(bytes_path(path.bytes()), &variables)?;
     Ok(Step::Done(file))

@@ -23,6 +23,7 @@ mod environment;
 mod files;
 mod functions;
 mod hashing;
+mod imported;
 mod install;
 mod lists;
 mod numbers;
