@@ -93,7 +93,7 @@ impl Token<'_> {
 pub struct Parser<'a> {
     text: &'a [u8],
     at: usize,
-    /// Where the current token begins.
+    /// Where the last string or number begins: messages show what was read from there on.
     token: usize,
     /// The last thing looked at was the end of the text, which counts as a column.
     at_end: bool,
@@ -233,7 +233,7 @@ impl<'a> Parser<'a> {
         Ok(Event::Key(key))
     }
 
-    /// The text of the current token as messages show it.
+    /// What was read since the last string or number began, as messages show it.
     fn token_text(&self) -> String {
         let mut shown = Vec::new();
         for byte in self.text.get(self.token..self.at).unwrap_or_default() {
@@ -301,8 +301,11 @@ impl<'a> Parser<'a> {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
-        self.token = self.at;
+        let begin = self.at;
         let Some(byte) = self.get() else { return Ok(Token::End) };
+        if matches!(byte, b'"' | b'-' | b'0'..=b'9') {
+            self.token = begin;
+        }
         match byte {
             b'[' => Ok(Token::ListStart),
             b']' => Ok(Token::ListEnd),
