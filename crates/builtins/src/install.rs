@@ -24,6 +24,20 @@ pub fn tables() -> [(&'static str, &'static [Builtin]); 13] {
 /// Builtins that exist only with an experimental feature.
 const FEATURES: &[(&str, &str)] = &[("outputOf", "dynamic-derivations")];
 
+/// Names of the outermost scope that come with fetching and flakes, which are not here. They are not in `builtins`
+/// either, but files that mention them must load.
+const ABSENT: &[&str] = &[
+    "fetchGit",
+    "fetchMercurial",
+    "fetchTarball",
+    "fetchTree",
+    "__fetchClosure",
+    "__fetchurl",
+    "__flakeRefToString",
+    "__getFlake",
+    "__parseFlakeRef",
+];
+
 /// Adds all builtins to a machine: the set `builtins` (which contains itself), each as `__name`, and the
 /// ones that need no prefix.
 pub fn install(m: &mut Machine) {
@@ -43,6 +57,9 @@ pub fn install(m: &mut Machine) {
             let value = (constant.value)(m);
             bind(m, &mut entries, constant.name, constant.global, value);
         }
+    }
+    for name in ABSENT {
+        m.declare_absent(name);
     }
     // The set is part of itself.
     let whole = m.add_builtin(Builtin {

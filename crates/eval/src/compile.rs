@@ -822,7 +822,7 @@ impl Compiler<'_, '_> {
                 }
             }
             Resolved::With => {
-                if self.withs.is_empty() {
+                if self.withs.is_empty() && !self.machine.absent.contains(&symbol) {
                     return Err(self.undefined(symbol, e));
                 }
                 let mut exits = Vec::with_capacity(self.withs.len());

@@ -199,6 +199,8 @@ pub struct Machine {
     pub known: Known,
     pub(crate) tables: Tables,
     pub(crate) globals: FxHashMap<Symbol, Value>,
+    /// Names of the language that this evaluator does not provide: an error only where they are evaluated.
+    pub(crate) absent: rustc_hash::FxHashSet<Symbol>,
     pub(crate) builtins: Vec<Builtin>,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
@@ -265,6 +267,7 @@ impl Machine {
             known,
             tables: Tables::default(),
             globals: FxHashMap::default(),
+            absent: Default::default(),
             builtins: Vec::new(),
             stack: Vec::with_capacity(1024),
             frames: Vec::with_capacity(256),
@@ -301,6 +304,13 @@ impl Machine {
     pub fn bind_global(&mut self, name: &str, value: Value) {
         let symbol = self.symbols.intern(name.as_bytes());
         self.globals.insert(symbol, value);
+    }
+
+    /// Declares a name that the language has in the outermost scope but this evaluator does not. A file
+    /// that mentions it can be loaded; the error that it is undefined comes when it is evaluated.
+    pub fn declare_absent(&mut self, name: &str) {
+        let symbol = self.symbols.intern(name.as_bytes());
+        self.absent.insert(symbol);
     }
 
     /// The value of a name of the outermost scope.
@@ -1581,10 +1591,16 @@ impl Machine {
                     }
                 }
                 Op::Undefined(i) => {
-                    let name = self.symbols.text(self.tables.sites[i as usize].symbol);
+                    let symbol = self.tables.sites[i as usize].symbol;
+                    let name = self.symbols.text(symbol);
+                    let why = if self.absent.contains(&symbol) {
+                        " (this evaluator does not provide it)"
+                    } else {
+                        ""
+                    };
                     fail!(Error::new(
                         ErrorKind::UndefinedVariable,
-                        format!("undefined variable '{name}'")
+                        format!("undefined variable '{name}'{why}")
                     ));
                 }
                 Op::Call(n) => {
