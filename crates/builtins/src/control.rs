@@ -6,7 +6,7 @@ use crate::table::{frame, leaf};
 use nivis_eval::machine::bytes_path;
 use nivis_eval::print::PrintOptions;
 use nivis_eval::{
-    Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, SourceSpan, Step, Value, ops,
+    Activation, Builtin, Error, ErrorKind, Machine, Result, SourceSpan, Step, Value, ops,
 };
 
 /// The builtins of this module.
@@ -147,10 +147,7 @@ fn try_eval(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     };
     let name = m.symbols.intern(b"success");
     let value_name = m.known.value;
-    Ok(Step::Done(m.attrs([
-        (name, PosId::NONE, success),
-        (value_name, PosId::NONE, value),
-    ])))
+    Ok(Step::Done(m.record([(name, success), (value_name, value)])))
 }
 
 fn seq(_: &mut Machine, args: &[Value]) -> Result<Value> {

@@ -437,10 +437,7 @@ fn partition(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let wrong = m.heap.list(&sides[0]);
     let right = m.heap.list(&sides[1]);
     let names = [m.symbols.intern(b"right"), m.symbols.intern(b"wrong")];
-    Ok(Step::Done(m.attrs([
-        (names[0], PosId::NONE, right),
-        (names[1], PosId::NONE, wrong),
-    ])))
+    Ok(Step::Done(m.record([(names[0], right), (names[1], wrong)])))
 }
 
 fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {

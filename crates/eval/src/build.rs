@@ -2,7 +2,7 @@
 
 use crate::code::{Default as FormalDefault, Lambda};
 use crate::error::Result;
-use crate::heap::{AttrsRef, Callee, FunctionRef, Heap, ListRef};
+use crate::heap::{AttrsRef, Callee, FunctionRef, Heap, ListRef, Shape};
 use crate::machine::{Machine, lambda_of};
 use crate::native::Activation;
 use crate::position::PosId;
@@ -49,18 +49,42 @@ impl Machine {
         list
     }
 
-    /// A set with the names and positions of another one, each value made by `value` from name and old value.
+    /// A set with the names of another one but no positions, each value made by `value` from name and old value.
     pub fn map_attrs(
         &mut self,
         attrs: AttrsRef,
         mut value: impl FnMut(&mut Machine, Symbol, Value) -> Value,
     ) -> Value {
         let attrs = self.heap.flat(attrs);
-        let shape = attrs.shape();
+        let shape = self.shape_without_positions(attrs.shape());
         let new = self.heap.attrs_uninit(shape, shape.len());
         for i in 0..shape.len() {
             let v = value(self, shape.symbol(i), attrs.at(i));
             self.heap.attrs_init(new, i, v);
+        }
+        new
+    }
+
+    fn shape_without_positions(&mut self, shape: Shape) -> Shape {
+        let names = (0..shape.len()).map(|i| (shape.symbol(i), PosId::NONE));
+        if (0..shape.len()).all(|i| shape.pos(i).is_none()) {
+            return shape;
+        }
+        if shape.is_static() {
+            return self.interned_shape(names);
+        }
+        let new = self.heap.shape(names);
+        new.share_order(shape);
+        new
+    }
+
+    /// A set of a few attributes whose names are always the same: its shape is shared by all of them.
+    pub fn record<const N: usize>(&mut self, mut entries: [(Symbol, Value); N]) -> Value {
+        entries.sort_unstable_by_key(|(symbol, _)| *symbol);
+        let shape = self.interned_shape(entries.iter().map(|(symbol, _)| (*symbol, PosId::NONE)));
+        let new = self.heap.attrs_uninit(shape, N);
+        for (i, (_, v)) in entries.iter().enumerate() {
+            self.heap.attrs_init(new, i, *v);
         }
         new
     }
@@ -189,7 +213,10 @@ impl Machine {
     /// Whether a function is the builtin of this name, not applied to anything yet.
     pub fn is_builtin(&self, function: FunctionRef, name: &str) -> bool {
         match function.callee() {
-            Callee::Primop(i) => self.builtins.get(i as usize).is_some_and(|b| b.name == name),
+            Callee::Primop(i) => self
+                .builtins
+                .get(i as usize)
+                .is_some_and(|b| b.name == name),
             _ => false,
         }
     }

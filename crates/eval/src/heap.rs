@@ -1265,6 +1265,10 @@ impl Shape {
     pub(crate) fn words(self) -> usize {
         Shape::HEADER + self.len()
     }
+    /// Takes over the order by name, if it was computed, of a shape with the same names.
+    pub(crate) fn share_order(self, from: Shape) {
+        write(self.0, 1, read(from.0, 1));
+    }
     /// The order by name, if it was computed.
     pub(crate) fn order(self) -> Option<&'static [u32]> {
         let p = read(self.0, 1) as usize;

@@ -2373,7 +2373,7 @@ impl Machine {
 
     /// The one static shape with these entries. Without it, `x // { … }` in a loop would make a new
     /// shape, and a new transition, each time.
-    fn interned_shape(
+    pub(crate) fn interned_shape(
         &mut self,
         entries: impl ExactSizeIterator<Item = (Symbol, PosId)> + Clone,
     ) -> Shape {
