@@ -208,6 +208,7 @@ pub struct Machine {
     pending: Option<Error>,
     imports: FxHashMap<PathBuf, Value>,
     roots: Vec<Option<Value>>,
+    free_roots: Vec<usize>,
     externals: Vec<Rc<dyn Any>>,
     extensions: FxHashMap<TypeId, Box<dyn Any>>,
     transitions: FxHashMap<(Shape, Shape), Transition>,
@@ -275,6 +276,7 @@ impl Machine {
             pending: None,
             imports: FxHashMap::default(),
             roots: Vec::new(),
+            free_roots: Vec::new(),
             externals: Vec::new(),
             extensions: FxHashMap::default(),
             transitions: FxHashMap::default(),
@@ -342,7 +344,7 @@ impl Machine {
 
     /// Keeps a value alive until [`Machine::unroot`].
     pub fn root(&mut self, value: Value) -> Root {
-        match self.roots.iter().position(Option::is_none) {
+        match self.free_roots.pop() {
             Some(i) => {
                 self.roots[i] = Some(value);
                 Root(i)
@@ -361,8 +363,10 @@ impl Machine {
 
     /// Releases a root.
     pub fn unroot(&mut self, root: Root) {
-        if let Some(r) = self.roots.get_mut(root.0) {
-            *r = None;
+        if let Some(r) = self.roots.get_mut(root.0)
+            && r.take().is_some()
+        {
+            self.free_roots.push(root.0);
         }
     }
 
