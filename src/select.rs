@@ -50,6 +50,11 @@ impl AutoArgs {
         AutoArgs(m.root(set))
     }
 
+    /// Forgets them.
+    pub fn release(self, m: &mut Machine) {
+        m.unroot(self.0);
+    }
+
     /// Whether there are none.
     pub fn is_empty(self, m: &Machine) -> bool {
         m.rooted(self.0).as_attrs().is_none_or(|a| a.is_empty())
