@@ -46,6 +46,17 @@ impl ContextElement {
     }
 }
 
+/// As messages show it: `path` or `path^output`.
+impl std::fmt::Display for ContextElement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.path()))?;
+        match self {
+            ContextElement::Output { output, .. } => write!(f, "^{}", String::from_utf8_lossy(output)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The table of contexts of one evaluator.
 pub struct Contexts {
     elements: FxHashMap<ContextElement, u32>,

@@ -138,7 +138,10 @@ pub trait Host {
         }
         match self.file_type(crate::machine::bytes_path(element.path()))? {
             Some(_) => Ok(()),
-            None => Err(io::Error::other(format!("path '{shown}' is not valid"))),
+            None => {
+                let name = shown.rsplit('/').next().unwrap_or_default();
+                Err(io::Error::other(format!("path '{name}' is not valid")))
+            }
         }
     }
 }

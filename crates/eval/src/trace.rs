@@ -139,9 +139,9 @@ impl<'h> Marker<'h> {
                     // Layered or joined.
                     if self.heap.mark(addr, 3) {
                         match attrs.layers() {
-                            Some((upper, lower)) if attrs.joined().value() == v => {
+                            Some((upper, _)) if attrs.joined().value() == v => {
                                 self.push(upper.value());
-                                self.push(lower.value());
+                                self.slots(addr, 1, 1);
                             }
                             _ => self.push(attrs.joined().value()),
                         }

@@ -140,6 +140,20 @@ fn sets_merge_with_the_right_side_winning() {
 }
 
 #[test]
+fn layered_sets_behave_like_flat_ones() {
+    let large: String = (0..300).map(|i| format!("k{i} = {i}; ")).collect();
+    let grow = (0..20).map(|i| format!(" // {{ k{i} = \"new{i}\"; n{i} = {i}; }}")).collect::<String>();
+    let text = |tail: &str| {
+        format!("let s = {{ {large} }}; l = (s{grow}); t = l // {{ z = 1; }}; f = {{ k0, n19, ... }}@all: [ k0 n19 all.k299 ]; in {tail}")
+    };
+    gives(&text("[ l.k0 l.k19 l.k20 l.n0 l.n19 (l ? n3) (l ? n20) t.z t.n5 ]"), "[ \"new0\" \"new19\" 20 0 19 true false 1 5 ]");
+    gives(&text("f l"), "[ \"new0\" 19 299 ]");
+    gives(&text("[ (l == l) (l == t) (t == l // { z = 1; }) (l // { z = 1; } == t // { k0 = \"new0\"; }) ]"), "[ true false true true ]");
+    gives(&text("with t; [ z k1 n2 ]"), "[ 1 \"new1\" 2 ]");
+    gives(&text("(l // t // { q = 7; } // l).q"), "7");
+}
+
+#[test]
 fn values_that_need_themselves_are_reported() {
     fails("let x = x; in x", ErrorKind::InfiniteRecursion, "infinite recursion encountered");
     fails("rec { a = b + 1; b = a + 1; }.a", ErrorKind::InfiniteRecursion, "infinite recursion");
