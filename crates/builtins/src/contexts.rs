@@ -1,6 +1,7 @@
 //! String contexts.
 
 use crate::derivations;
+use crate::pure::print;
 use crate::strings::coerced;
 use crate::table::{frame, leaf};
 use nivis_eval::context::ContextElement;
@@ -132,7 +133,11 @@ fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Values that were forced are found again, so that after a step all begins anew: there are few.
     for (symbol, info, _) in attrs.iter() {
         let name = m.symbols.name(symbol).to_vec();
-        let shown = || String::from_utf8_lossy(&name).into_owned();
+        let shown = || {
+            let mut shown = Vec::new();
+            print::attr_name_into(&name, &mut shown);
+            String::from_utf8_lossy(&shown).into_owned()
+        };
         if store.parse(&name).is_err() {
             return Err(Error::other(format!("context key '{}' is not a store path", shown())));
         }

@@ -1,6 +1,5 @@
 //! JSON, TOML and XML.
 
-use crate::hashing::store_error;
 use crate::pure::json::{self, Event, Parser};
 use crate::pure::{float, xml};
 use crate::strings::pure_error;
@@ -12,7 +11,7 @@ use nivis_eval::ops::{self, Coerce};
 use nivis_eval::{
     Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, Step, Symbol, Type, Value,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// The builtins of this module.
 pub static TABLE: &[Builtin] = &[
@@ -234,9 +233,62 @@ pub(crate) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
     json::write_string(text, out).map_err(pure_error)
 }
 
-/// A JSON object in its normal form: without spaces, names sorted.
+/// A JSON object in its normal form: without spaces, names sorted, of each name the last value.
 pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
-    Ok(nivis_store::json::Json::parse(text).map_err(store_error)?.to_text().into_bytes())
+    let refuse = |e: &str| Error::other(format!("cannot process __json attribute: {e}"));
+    let mut parser = Parser::new(text);
+    // Of each open list or object the texts of its values, and of objects the name that the next value has.
+    let mut open: Vec<(Vec<Vec<u8>>, BTreeMap<Vec<u8>, Vec<u8>>, Vec<u8>)> = Vec::new();
+    let mut whole = None;
+    while let Some(event) = parser.next_event().map_err(|e| refuse(e.message()))? {
+        let mut out = Vec::new();
+        match event {
+            Event::Null => out.extend_from_slice(b"null"),
+            Event::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
+            Event::Int(i) => json::write_int(i, &mut out),
+            Event::Float(f) => json::write_float(f, &mut out),
+            Event::String(s) => quote(&s, &mut out)?,
+            Event::Key(name) => {
+                if let Some((.., key)) = open.last_mut() {
+                    *key = name.into_owned();
+                }
+                continue;
+            }
+            Event::ListStart | Event::ObjectStart => {
+                open.push(Default::default());
+                continue;
+            }
+            Event::ListEnd => {
+                let (values, ..) = open.pop().unwrap_or_default();
+                out.push(b'[');
+                out.extend_from_slice(&values.join(&b','));
+                out.push(b']');
+            }
+            Event::ObjectEnd => {
+                let (_, entries, _) = open.pop().unwrap_or_default();
+                out.push(b'{');
+                for (i, (name, value)) in entries.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    quote(name, &mut out)?;
+                    out.push(b':');
+                    out.extend_from_slice(value);
+                }
+                out.push(b'}');
+                if open.is_empty() {
+                    whole = Some(out);
+                    continue;
+                }
+            }
+        }
+        if let Some((values, entries, key)) = open.last_mut() {
+            // Of objects the names are told apart; lists have no key, so both are kept.
+            entries.insert(std::mem::take(key), out.clone());
+            values.push(out);
+        }
+    }
+    whole.ok_or_else(|| refuse("it is no object"))
 }
 
 // ---- reading JSON -----------------------------------------------------------------------------------

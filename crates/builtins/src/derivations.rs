@@ -834,7 +834,6 @@ pub(crate) fn add_text(m: &mut Machine, name: StringRef, contents: StringRef) ->
             }
         }
     }
-    nivis_store::store_path::check_name(name.bytes()).map_err(store_error)?;
     let digest = nivis_store::hash::sha256(contents.bytes());
     let path = store.make_text_path(&name.to_text(), &digest, &references).map_err(store_error)?;
     let references: Vec<&StorePath> = references.iter().collect();

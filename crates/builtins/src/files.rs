@@ -3,6 +3,7 @@
 use crate::derivations;
 use crate::hashing::store_error;
 use crate::pure::path as text;
+use crate::scratch;
 use crate::table::{frame, leaf};
 use nivis_eval::context::ContextElement;
 use nivis_eval::heap::StringRef;
@@ -104,11 +105,18 @@ pub(crate) fn absolute_path(m: &mut Machine, a: &mut Activation) -> Result<Step>
     const FORCED: u64 = 1;
     const CALLED: u64 = 2;
     const COERCED: u64 = 3;
+    const FINISHED: u64 = 4;
     match a.state {
+        // Not in this one's place, so that a set which returns itself meets the limit of nested calls.
         CALLED => {
             let result = m.pop();
             m.push(result);
-            return Ok(Step::TailRun(absolute_path, 1));
+            a.state = FINISHED;
+            return Ok(Step::Run(absolute_path, 1));
+        }
+        FINISHED => {
+            let result = m.pop();
+            return Ok(Step::Done(result));
         }
         COERCED => {
             let s = m.pop();
@@ -197,7 +205,12 @@ macro_rules! path_argument {
 /// The contents of a file.
 pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
     let path = bytes_path(path.bytes());
-    m.host.read_file(path).map_err(|e| host_error(&e, path))
+    m.host.read_file(path).map_err(|e| {
+        // What is missing may be what a link leads to.
+        let missing = e.kind() == std::io::ErrorKind::NotFound;
+        let resolved = if missing { m.host.resolve_links(path).ok() } else { None };
+        host_error(&e, resolved.as_deref().unwrap_or(path))
+    })
 }
 
 // ---- looking at files -----------------------------------------------------------------------------
@@ -273,6 +286,12 @@ fn type_string(m: &mut Machine, kind: FileType) -> Value {
 fn read_file_type(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, realised_path);
     let shown = bytes_path(path.bytes());
+    // The folders on the way have to be real ones.
+    for folder in shown.ancestors().skip(1) {
+        if m.host.file_type(folder).is_ok_and(|kind| kind == Some(FileType::Symlink)) {
+            return Err(Error::new(ErrorKind::Host, format!("path '{}' is a symlink", folder.display())));
+        }
+    }
     match m.host.file_type(shown).map_err(|e| host_error(&e, shown))? {
         Some(kind) => Ok(Step::Done(type_string(m, kind))),
         None => Err(Error::new(ErrorKind::Host, format!("path '{}' does not exist", shown.display()))),
@@ -589,34 +608,31 @@ fn tail_add(
     Ok(Step::TailRun(add, 5))
 }
 
+/// The files that a filter kept.
+#[derive(Default)]
+struct Kept(HashSet<Vec<u8>>);
+
 /// Puts a file or folder into the store. Locals: path, name, filter or null, whether the archive is hashed, the bytes of
 /// the expected SHA-256 or null.
 ///
-/// With a filter, further locals: the paths that are kept, each with a zero byte after it, in one string; and the
-/// entries that were not looked at yet, last first, as strings of a letter for the type and the path.
+/// With a filter, further locals: the entries that were not looked at yet, last first, as strings of a letter for the type
+/// and the path.
 fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    const KEPT: usize = 5;
-    let path = m.want_string(m.local(a, 0))?;
-    let name = m.want_string(m.local(a, 1))?;
+    const ENTRIES: usize = 5;
     let filter = m.local(a, 2);
     let recursive = m.local(a, 3) == Value::TRUE;
     let host = Rc::clone(&m.host);
-    if filter.is_null() {
-        return finish_add(m, a, path, name, recursive, None);
-    }
+    let mut kept: Kept = scratch::take(m, a);
     if a.state == 0 {
         a.state = 1;
-        let kept = m.string("");
-        m.push(kept);
+        let path = m.want_string(m.local(a, 0))?;
         let shown = bytes_path(path.bytes());
         let root = host.resolve_links(shown).map_err(|e| host_error(&e, shown))?;
-        let root = root.into_os_string().into_encoded_bytes();
-        let resolved = m.string(&root);
+        let resolved = m.string(root.as_os_str().as_encoded_bytes());
         m.set_local(a, 0, resolved);
-        let is_folder = host.file_type(bytes_path(&root)).map_err(|e| host_error(&e, shown))?
-            == Some(FileType::Directory);
-        if is_folder && recursive {
-            push_entries(m, &root)?;
+        let kind = if filter.is_null() { None } else { host.file_type(&root).map_err(|e| host_error(&e, &root))? };
+        if kind == Some(FileType::Directory) && recursive {
+            push_entries(m, root.as_os_str().as_encoded_bytes())?;
         }
     } else {
         // The verdict about the entry below it.
@@ -625,17 +641,14 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         if m.want_bool(keep)? {
             let entry = m.want_string(entry)?;
             let file = entry.bytes().get(1..).unwrap_or_default();
-            let kept = m.local(a, KEPT);
-            let part = m.string([file, b"\0"].concat());
-            let kept = ops::join_strings(m, &[kept, part])?;
-            m.set_local(a, KEPT, kept);
+            kept.0.insert(file.to_vec());
             if entry.bytes().first() == Some(&b'd') {
                 push_entries(m, file)?;
             }
         }
     }
     let n = m.locals(a);
-    if n > KEPT + 1 {
+    if n > ENTRIES {
         let entry = m.want_string(m.local(a, n - 1))?;
         let kind = match entry.bytes().first() {
             Some(b'r') => FileType::Regular { executable: false },
@@ -648,12 +661,23 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         m.push(filter);
         m.push(file);
         m.push(kind);
+        scratch::put(m, a, kept);
         return Ok(Step::Call(2));
     }
     let path = m.want_string(m.local(a, 0))?;
-    let kept = m.want_string(m.local(a, KEPT))?;
-    let kept: HashSet<&[u8]> = kept.bytes().split(|b| *b == 0).collect();
-    finish_add(m, a, path, name, recursive, Some(&|file: &[u8]| kept.contains(file)))
+    let path = bytes_path(path.bytes());
+    let name = m.want_string(m.local(a, 1))?;
+    let keep = |file: &[u8]| kept.0.contains(file);
+    let request = AddPath {
+        path,
+        name: name.bytes(),
+        recursive,
+        keep: if filter.is_null() { None } else { Some(&keep) },
+        sha256: m.local(a, 4).as_string().and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok()),
+    };
+    let store_path = m.host.add_path(&request).map_err(|e| host_error(&e, path))?;
+    let context = m.contexts.single(ContextElement::Path(store_path.as_slice().into()));
+    Ok(Step::Done(m.heap.string(&store_path, context)))
 }
 
 /// Pushes what is in a folder, last first.
@@ -675,20 +699,3 @@ fn push_entries(m: &mut Machine, folder: &[u8]) -> Result<()> {
     }
     Ok(())
 }
-
-fn finish_add(
-    m: &mut Machine,
-    a: &Activation,
-    path: StringRef,
-    name: StringRef,
-    recursive: bool,
-    keep: Option<&dyn Fn(&[u8]) -> bool>,
-) -> Result<Step> {
-    let sha256 = m.local(a, 4).as_string().and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok());
-    let shown = bytes_path(path.bytes());
-    let request = AddPath { path: shown, name: name.bytes(), recursive, keep, sha256 };
-    let store_path = m.host.add_path(&request).map_err(|e| host_error(&e, shown))?;
-    let context = m.contexts.single(ContextElement::Path(store_path.as_slice().into()));
-    Ok(Step::Done(m.heap.string(&store_path, context)))
-}
-

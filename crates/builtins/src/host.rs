@@ -48,7 +48,6 @@ fn store_path_of(store: &StoreDir, request: &AddPath<'_>, content: &ContentAddre
 }
 
 fn path_for(store: &StoreDir, name: &[u8], content: &ContentAddress) -> io::Result<StorePath> {
-    nivis_store::store_path::check_name(name).map_err(io_error)?;
     store.make_fixed_output_path(&String::from_utf8_lossy(name), content).map_err(io_error)
 }
 
@@ -351,8 +350,8 @@ impl Host for SystemHost {
         self.with_physical(resolved.as_deref().unwrap_or(path), |p| {
             let mut file = fs::File::open(p)?;
             let meta = file.metadata()?;
-            if !meta.is_file() {
-                return Err(io::Error::other(format!("path '{}' is not a regular file", path.display())));
+            if meta.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
             }
             let mut contents = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).min(1 << 30) + 1);
             file.read_to_end(&mut contents)?;

@@ -610,6 +610,7 @@ fn cannot_coerce(m: &Machine, v: Value) -> Error {
 pub fn coerce_to_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     const FORCED: u64 = 1;
     const COERCE_RESULT: u64 = 2;
+    const COERCED_RESULT: u64 = 3;
     // Lists: 4 times the index plus the phase.
     const ELEMENT: u64 = 4;
     let mode = Coerce(m.local(a, 1).as_int().unwrap_or(0) as u8);
@@ -663,11 +664,20 @@ pub fn coerce_to_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             };
             Ok(Step::Done(m.string(text)))
         }
+        // Not in this one's place: a `__toString` that returns its set must meet the limit of nested calls.
         COERCE_RESULT => {
             let v = m.pop();
+            if v.is_string() {
+                return Ok(Step::Done(v));
+            }
+            a.state = COERCED_RESULT;
             m.push(v);
             m.push(mode.value());
-            Ok(Step::TailRun(coerce_to_string, 2))
+            Ok(Step::Run(coerce_to_string, 2))
+        }
+        COERCED_RESULT => {
+            let v = m.pop();
+            Ok(Step::Done(v))
         }
         state => {
             let list = m.want_list(m.local(a, 0))?;
