@@ -1,6 +1,7 @@
 //! JSON, TOML and XML.
 
 use crate::pure::json::{self, Event, Parser};
+use crate::pure::toml::{self, Node, NodeId, Timestamps};
 use crate::pure::{float, xml};
 use crate::strings::pure_error;
 use crate::scratch;
@@ -11,6 +12,7 @@ use nivis_eval::ops::{self, Coerce};
 use nivis_eval::{
     Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, Step, Symbol, Type, Value,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 /// The builtins of this module.
@@ -30,6 +32,15 @@ pub static TABLE: &[Builtin] = &[
         from_json,
         "Returns the value of the JSON text `s`. Of a name that an object has twice, the last value counts.",
     ),
+    leaf(
+        "fromTOML",
+        &["s"],
+        0b1,
+        from_toml,
+        "Returns the set that the TOML text `s` describes. Dates and times are an error, unless the feature \
+         `parse-toml-timestamps` makes them sets with `_type = \"timestamp\"` and their text as `value`.",
+    )
+    .global(),
     frame(
         "toXML",
         &["e"],
@@ -343,6 +354,60 @@ impl Builder {
         };
         self.values.push(value);
     }
+}
+
+// ---- TOML -------------------------------------------------------------------------------------------
+
+fn from_toml(m: &mut Machine, args: &[Value]) -> Result<Value> {
+    enum Task<'d> {
+        Node(NodeId),
+        Event(Event<'d>),
+    }
+    let s = m.want_plain_string(args[0])?;
+    m.check_memory(s.len().saturating_mul(4))?;
+    let timestamps =
+        if m.settings.feature("parse-toml-timestamps") { Timestamps::Parse } else { Timestamps::Refuse };
+    let document = toml::parse(s.bytes(), timestamps).map_err(pure_error)?;
+    let mut builder = Builder::default();
+    let mut todo = vec![Task::Node(document.root())];
+    while let Some(task) = todo.pop() {
+        let node = match task {
+            Task::Event(event) => {
+                builder.event(m, event);
+                continue;
+            }
+            Task::Node(id) => document.get(id),
+        };
+        match node {
+            None => builder.event(m, Event::Null),
+            Some(Node::String(text)) => builder.event(m, Event::String(Cow::Borrowed(text))),
+            Some(Node::Int(i)) => builder.event(m, Event::Int(*i)),
+            Some(Node::Float(f)) => builder.event(m, Event::Float(*f)),
+            Some(Node::Bool(b)) => builder.event(m, Event::Bool(*b)),
+            Some(Node::Timestamp(text)) => {
+                builder.event(m, Event::ObjectStart);
+                builder.event(m, Event::Key(Cow::Borrowed(b"_type")));
+                builder.event(m, Event::String(Cow::Borrowed(b"timestamp")));
+                builder.event(m, Event::Key(Cow::Borrowed(b"value")));
+                builder.event(m, Event::String(Cow::Borrowed(text.as_bytes())));
+                builder.event(m, Event::ObjectEnd);
+            }
+            Some(Node::List(items)) => {
+                builder.event(m, Event::ListStart);
+                todo.push(Task::Event(Event::ListEnd));
+                todo.extend(items.iter().rev().map(|id| Task::Node(*id)));
+            }
+            Some(Node::Table(entries)) => {
+                builder.event(m, Event::ObjectStart);
+                todo.push(Task::Event(Event::ObjectEnd));
+                for (name, id) in entries.iter().rev() {
+                    todo.push(Task::Node(*id));
+                    todo.push(Task::Event(Event::Key(Cow::Borrowed(name))));
+                }
+            }
+        }
+    }
+    Ok(builder.values.pop().unwrap_or(Value::NULL))
 }
 
 // ---- XML --------------------------------------------------------------------------------------------
