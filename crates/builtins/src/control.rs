@@ -2,6 +2,7 @@
 
 use crate::args::{Want, arguments};
 use crate::files::realised_path;
+use crate::scratch;
 use crate::table::{frame, leaf};
 use nivis_eval::machine::bytes_path;
 use nivis_eval::print::PrintOptions;
@@ -207,53 +208,34 @@ fn warn(m: &mut Machine, args: &[Value]) -> Result<Value> {
     Ok(args[1])
 }
 
-/// Errors whose context is being evaluated, innermost last.
-#[derive(Default)]
-struct Held(Vec<Error>);
-
 fn add_error_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    // State: 1 while the value is evaluated, then 2 plus twice the place of the error in `Held`; 1 more
-    // while the context is coerced and not only evaluated.
+    const VALUE: u64 = 1;
+    const CONTEXT: u64 = 2;
+    const COERCED: u64 = 3;
     if a.state == 0 {
-        a.state = 1;
+        a.state = VALUE;
         return Ok(Step::CatchAll(m.local(a, 1)));
     }
-    if a.state == 1 {
+    if a.state == VALUE {
         if !a.failed {
             return Ok(Step::Done(m.pop()));
         }
         let error = m.take_error();
-        let held = m.extension::<Held>();
-        held.0.push(error);
-        a.state = 2 * held.0.len() as u64;
-        return Ok(Step::CatchAll(m.local(a, 0)));
-    }
-    let at = (a.state / 2) as usize - 1;
-    if a.failed {
-        // The context's own error is what there is to report.
-        let error = m.take_error();
-        m.extension::<Held>().0.truncate(at);
-        return Err(error);
+        a.state = CONTEXT;
+        scratch::put(m, a, Some(error));
+        return Ok(Step::Force(m.local(a, 0)));
     }
     let text = m.pop();
-    if a.state & 1 == 0 && text.is_attrs() {
-        a.state |= 1;
+    if a.state == CONTEXT && !text.is_string() {
+        a.state = COERCED;
         m.push(text);
         m.push(ops::Coerce::CONCAT.value());
         return Ok(Step::Run(ops::coerce_to_string, 2));
     }
-    let held = &mut m.extension::<Held>().0;
-    held.truncate(at + 1);
-    let Some(error) = held.pop() else {
-        return Err(Error::other("the error to add context to is gone"));
-    };
-    match text.as_string().or_else(|| text.as_path()) {
-        Some(text) => Err(error.context(text.to_text(), SourceSpan::default(), true)),
-        None => Err(Error::type_error(format!(
-            "cannot coerce {} to a string: {}",
-            m.describe_type(text),
-            m.describe_value(text)
-        ))),
+    let text = m.want_string(text)?.to_text();
+    match scratch::take::<Option<Error>>(m, a) {
+        Some(error) => Err(error.context(text, SourceSpan::default(), true)),
+        None => Err(Error::other("the error to add context to is gone")),
     }
 }
 
