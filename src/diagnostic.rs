@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A text that an error points into.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// The name to show: a path, or the name of a text in angle quotes.
     pub name: String,
@@ -15,6 +15,12 @@ pub struct SourceFile {
     pub path: Option<PathBuf>,
     /// The text, which need not be UTF-8; `None` when the file could not be read again.
     pub text: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// A range of a text.
@@ -178,7 +184,8 @@ impl Resolver<'_> {
     }
 }
 
-/// The error of everything in this crate: one word, with a [`Diagnostic`] behind it.
+/// The error of everything in this crate: one word, with a [`Diagnostic`] behind it. A program whose `main` returns
+/// it shows the message and the place.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Diagnostic>);
 

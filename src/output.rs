@@ -4,6 +4,7 @@
 //! use no host recursion. Nesting beyond `max-call-depth` is an error.
 
 use crate::packages::{is_derivation, position_of};
+use nivis_builtins::pure::json;
 use nivis_builtins::pure::xml::Writer;
 use nivis_eval::print::{PrintOptions, print_name};
 use nivis_eval::{AttrsRef, Error, ErrorKind, ListRef, Machine, PosId, Result, SourceSpan, Symbol, Type, Value, ops};
@@ -134,7 +135,7 @@ fn json_open(
             Type::Null => out.extend_from_slice(b"null"),
             Type::Bool => out.extend_from_slice(if value == Value::TRUE { b"true" } else { b"false" }),
             Type::Int => out.extend_from_slice(value.as_int().unwrap_or(0).to_string().as_bytes()),
-            Type::Float => json_float(value.as_float().unwrap_or(0.0), out),
+            Type::Float => json::write_float(value.as_float().unwrap_or(0.0), out),
             Type::String => json_string(m.want_string(value)?.bytes(), out)?,
             Type::Path => {
                 let Some(path) = value.as_path() else { return Ok(None) };
@@ -171,35 +172,8 @@ fn json_open(
     }
 }
 
-fn json_float(f: f64, out: &mut Vec<u8>) {
-    if f.is_finite() {
-        out.extend_from_slice(format!("{f:?}").as_bytes());
-    } else {
-        out.extend_from_slice(b"null");
-    }
-}
-
 fn json_string(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let text = std::str::from_utf8(text).map_err(|e| {
-        let at = e.valid_up_to();
-        let byte = text.get(at).copied().unwrap_or_default();
-        Error::type_error(format!("JSON serialization error: invalid UTF-8 byte at index {at}: 0x{byte:02X}"))
-    })?;
-    out.push(b'"');
-    for b in text.bytes() {
-        match b {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            8 => out.extend_from_slice(b"\\b"),
-            12 => out.extend_from_slice(b"\\f"),
-            0..0x20 => out.extend_from_slice(format!("\\u{b:04x}").as_bytes()),
-            _ => out.push(b),
-        }
-    }
-    out.push(b'"');
-    Ok(())
+    json::write_string(text, out).map_err(|e| Error::type_error(e.to_string()))
 }
 
 /// How a value is turned into XML.

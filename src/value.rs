@@ -302,6 +302,12 @@ impl Value {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The value as `nix-instantiate --eval` prints it, as far as it is evaluated.
+    pub fn print_classic(&self) -> String {
+        let bytes = self.evaluator.with_machine(|m| m.print(m.rooted(self.root), &PrintOptions::CLASSIC));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The path of the `.drv` file of a derivation.
     ///
     /// # Errors

@@ -315,7 +315,8 @@ fn instantiate_options(args: InstantiateArgs) -> Result<Instantiate, Failure> {
         strict: args.strict,
         attrs: args.attrs,
         gc_root: args.add_root,
-        no_gc_warning: false,
+        // There is no garbage collector that could remove anything.
+        no_gc_warning: true,
     })
 }
 
