@@ -269,7 +269,12 @@ fn read_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, realised_path);
     let shown = bytes_path(path.bytes());
-    let entries = m.host.read_dir(shown).map_err(|e| host_error(&e, shown))?;
+    let entries = m.host.read_dir(shown).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            Error::new(ErrorKind::Host, format!("cannot read directory \"{}\": Not a directory", shown.display()))
+        }
+        _ => host_error(&e, shown),
+    })?;
     let attrs: Vec<_> = entries
         .iter()
         .map(|(name, kind)| (m.symbols.intern(name), PosId::NONE, type_string(m, *kind)))

@@ -314,7 +314,7 @@ impl SystemHost {
             }
             return Err(describe(e));
         }
-        self.types.borrow_mut().clear();
+        self.types.borrow_mut().remove(Path::new(&self.store.print(path)));
         Ok(())
     }
 }
@@ -353,8 +353,23 @@ impl Host for SystemHost {
             if meta.is_dir() {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            let mut contents = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).min(1 << 30) + 1);
-            file.read_to_end(&mut contents)?;
+            // Most files are as long as they say: then one call is enough.
+            let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+            let mut contents = vec![0; len.min(1 << 30)];
+            let mut filled = 0;
+            while let Some(rest) = contents.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file.read(rest) {
+                    Ok(0) => break,
+                    Ok(n) => filled += n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            contents.truncate(filled);
+            if filled != len || len == 0 {
+                // Files of the kernel have no length, and others may have grown.
+                file.read_to_end(&mut contents)?;
+            }
             Ok(contents)
         })
     }
