@@ -416,22 +416,24 @@ fn print_value(
     seen: &mut HashSet<Value>,
     todo: &mut Vec<PrintTask>,
 ) -> Result<()> {
+    // Lists are told apart by the place that holds them, as in Nix; sets by themselves.
+    let place = value;
     let value = m.force(value)?;
     if let Some(list) = value.as_list() {
-        if !list.is_empty() && !seen.insert(value) {
+        if depth > 0 && !list.is_empty() && !seen.insert(place) {
             out.extend_from_slice("«repeated»".as_bytes());
             return Ok(());
         }
         out.push(b'[');
         todo.push(PrintTask::Text(" ]"));
         for i in (0..list.len()).rev() {
-            todo.push(PrintTask::Value(list.get(i).unwrap_or(Value::NULL), depth + 1));
+            todo.push(PrintTask::Value(list.slot(i).unwrap_or(Value::NULL), depth + 1));
             todo.push(PrintTask::Text(" "));
         }
         return Ok(());
     }
     if let Some(attrs) = value.as_attrs() {
-        if !attrs.is_empty() && !seen.insert(value) {
+        if !seen.insert(value) {
             out.extend_from_slice("«repeated»".as_bytes());
             return Ok(());
         }
@@ -455,7 +457,7 @@ fn print_value(
         todo.push(PrintTask::Text(" }"));
         for (symbol, v, _) in m.sorted_attrs(attrs).into_iter().rev() {
             todo.push(PrintTask::Text(";"));
-            todo.push(PrintTask::Value(v, depth + 1));
+            todo.push(PrintTask::Value(attrs.slot(symbol).unwrap_or(v), depth + 1));
             todo.push(PrintTask::Name(symbol));
         }
         return Ok(());

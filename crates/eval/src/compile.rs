@@ -1063,6 +1063,14 @@ impl Compiler<'_, '_> {
         Ok(())
     }
 
+    /// Whether a set has the attribute `__overrides`.
+    fn overrides(&self, attrs: &[Attr]) -> bool {
+        attrs.iter().any(|a| {
+            matches!(a.value, AttrValue::Plain(_))
+                && self.machine.symbols.name(self.symbol(a.name)) == b"__overrides"
+        })
+    }
+
     /// `rec { … }`, or `let … in body`.
     fn recursive_attrs(&mut self, unit: &mut Unit, b: Bindings, body: Option<ExprId>) -> Result<()> {
         let attrs: Vec<Attr> = self.ast.attrs[b.attrs.indices()].to_vec();
@@ -1076,9 +1084,11 @@ impl Compiler<'_, '_> {
             }
         }
         let mark = self.bindings.len();
+        // What `__overrides` may replace must be looked at later.
+        let overridden = body.is_none() && self.overrides(&attrs);
         for (attr, slot) in attrs.iter().zip(&slots) {
-            let filling =
-                if matches!(attr.value, AttrValue::Inherit(_)) { READY } else { unit.id };
+            let inherited = matches!(attr.value, AttrValue::Inherit(_)) && !overridden;
+            let filling = if inherited { READY } else { unit.id };
             self.bind(attr.name, level, *slot, filling);
         }
         let result = self.recursive_body(unit, b, &attrs, &slots, mark, body);
@@ -1097,6 +1107,7 @@ impl Compiler<'_, '_> {
     ) -> Result<()> {
         let from = &self.ast.lists[b.from.indices()];
         let mut from_slots = Vec::with_capacity(from.len());
+        let filled = if body.is_none() && self.overrides(attrs) { unit.id } else { READY };
         // Values that take nothing from the slots being filled come first, so that those which do find
         // as many of them ready as possible.
         for pass in 0..2 {
@@ -1111,7 +1122,7 @@ impl Compiler<'_, '_> {
                 }
                 self.delayed(unit, e, Some(self.symbol(attr.name)))?;
                 self.emit(unit, Op::SetLocal(slots[i]));
-                self.bindings[mark + i].filling = READY;
+                self.bindings[mark + i].filling = filled;
             }
             if pass == 0 && !from.is_empty() {
                 for source in from {
@@ -1135,7 +1146,7 @@ impl Compiler<'_, '_> {
                         }
                     }
                     self.emit(unit, Op::SetLocal(slots[i]));
-                    self.bindings[mark + i].filling = READY;
+                    self.bindings[mark + i].filling = filled;
                 }
             }
         }

@@ -1179,6 +1179,10 @@ impl ListRef {
     pub fn get(self, index: usize) -> Option<Value> {
         (index < self.len()).then(|| Value(read(self.0.addr(), 1 + index)).resolved())
     }
+    /// The element as it is stored. An evaluated thunk is not followed: it tells apart places that hold the same list.
+    pub fn slot(self, index: usize) -> Option<Value> {
+        (index < self.len()).then(|| Value(read(self.0.addr(), 1 + index)))
+    }
     /// The elements, as [`ListRef::get`] gives them.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Value> {
         (0..self.len()).map(move |i| Value(read(self.0.addr(), 1 + i)).resolved())
@@ -1362,6 +1366,10 @@ impl AttrsRef {
     #[inline]
     pub fn get(self, symbol: Symbol) -> Option<Value> {
         self.find(symbol).map(|(set, i)| set.at(i))
+    }
+    /// The value of a name as it is stored; see [`ListRef::slot`].
+    pub fn slot(self, symbol: Symbol) -> Option<Value> {
+        self.find(symbol).map(|(set, i)| Value(read(set.0.addr(), 1 + i)))
     }
     /// Value and position of a name. Logarithmic time.
     pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {

@@ -158,8 +158,11 @@ impl Machine {
                     out.extend_from_slice(format!("«{n} {what}{plural} elided» ").as_bytes());
                     continue;
                 }
-                Item::Value(v, depth) => (v.resolved(), depth),
+                Item::Value(v, depth) => (v, depth),
             };
+            // Lists are told apart by the place that holds them, as in Nix; sets by themselves.
+            let place = value;
+            let value = value.resolved();
             match value.type_of() {
                 Type::Thunk => {
                     let text: &str = if value == Value::EMPTY {
@@ -193,7 +196,7 @@ impl Machine {
                 Type::Function => self.print_function(out, value, o),
                 Type::List => {
                     let Some(list) = value.as_list() else { continue };
-                    if o.track_repeated && !list.is_empty() && !seen.insert(value.0) {
+                    if o.track_repeated && depth > 0 && !list.is_empty() && !seen.insert(place.0) {
                         out.extend_from_slice("«repeated»".as_bytes());
                         continue;
                     }
@@ -211,7 +214,7 @@ impl Machine {
                     }
                     for i in (0..shown).rev() {
                         todo.push(Item::Text(" "));
-                        todo.push(Item::Value(list.get(i).unwrap_or(Value::NULL), depth + 1));
+                        todo.push(Item::Value(list.slot(i).unwrap_or(Value::NULL), depth + 1));
                     }
                 }
                 Type::Attrs => {
@@ -235,7 +238,7 @@ impl Machine {
                         continue;
                     }
                     let mut entries: Vec<(Symbol, Value)> =
-                        attrs.iter().map(|(s, v, _)| (s, v)).collect();
+                        attrs.iter().map(|(s, v, _)| (s, attrs.slot(s).unwrap_or(v))).collect();
                     entries.sort_by(|a, b| self.symbols.name(a.0).cmp(self.symbols.name(b.0)));
                     let room = o.max_attrs.saturating_sub(attrs_printed);
                     let shown = entries.len().min(room);
