@@ -2,7 +2,7 @@
 
 use crate::code::{Default as FormalDefault, Lambda};
 use crate::error::Result;
-use crate::heap::{AttrsRef, Callee, FunctionRef, Heap, ListRef, Shape};
+use crate::heap::{AttrsRef, Callee, FunctionRef, ListRef, Shape};
 use crate::machine::{Machine, lambda_of};
 use crate::native::Activation;
 use crate::position::PosId;
@@ -70,8 +70,9 @@ impl Machine {
         if (0..shape.len()).all(|i| shape.pos(i).is_none()) {
             return shape;
         }
-        if shape.is_static() {
-            return self.interned_shape(names);
+        if shape.is_static() || shape.len() <= crate::machine::INTERN_UP_TO {
+            let fixed = shape.is_static();
+            return self.interned_shape(names, fixed);
         }
         let new = self.heap.shape(names);
         new.share_order(shape);
@@ -81,7 +82,7 @@ impl Machine {
     /// A set of a few attributes whose names are always the same: its shape is shared by all of them.
     pub fn record<const N: usize>(&mut self, mut entries: [(Symbol, Value); N]) -> Value {
         entries.sort_unstable_by_key(|(symbol, _)| *symbol);
-        let shape = self.interned_shape(entries.iter().map(|(symbol, _)| (*symbol, PosId::NONE)));
+        let shape = self.interned_shape(entries.iter().map(|(symbol, _)| (*symbol, PosId::NONE)), true);
         let new = self.heap.attrs_uninit(shape, N);
         for (i, (_, v)) in entries.iter().enumerate() {
             self.heap.attrs_init(new, i, *v);
@@ -113,6 +114,14 @@ impl Machine {
             return attrs.value();
         }
         let len = shape.len() - removed;
+        if len <= crate::machine::INTERN_UP_TO {
+            let kept: Vec<_> = attrs
+                .iter()
+                .filter(|(symbol, ..)| names.binary_search(symbol).is_err())
+                .map(|(symbol, value, pos)| (symbol, pos, value))
+                .collect();
+            return self.attrs_sorted(&kept);
+        }
         let new_shape = self.heap.shape_uninit(len);
         let new = self.heap.attrs_uninit(new_shape, len);
         let (mut from, mut to) = (0, 0);
@@ -138,41 +147,25 @@ impl Machine {
         if left.flat_shape().is_some() && left.flat_shape() == right.flat_shape() {
             return right.value();
         }
-        let room = left.len().min(right.len());
-        if room == 0 {
+        if left.is_empty() || right.is_empty() {
             return self.heap.empty_attrs;
         }
-        let shape = self.heap.shape_uninit(room);
-        let new = self.heap.attrs_uninit(shape, room);
-        let mut found = 0;
-        let mut add = |heap: &mut Heap, symbol: Symbol, value: Value, pos: PosId| {
-            shape.set(found, symbol, pos);
-            heap.attrs_init(new, found, value);
-            found += 1;
-        };
+        let mut common = Vec::new();
         if left.len() < right.len() {
             // The larger side may be a whole package set: it is searched, not joined.
             for (symbol, ..) in left.iter() {
                 if let Some((value, pos)) = right.entry(symbol) {
-                    add(&mut self.heap, symbol, value, pos);
+                    common.push((symbol, pos, value));
                 }
             }
         } else {
-            for (symbol, value, pos) in right.iter() {
-                if left.position(symbol).is_some() {
-                    add(&mut self.heap, symbol, value, pos);
-                }
-            }
+            let found = right.iter().filter(|(symbol, ..)| left.position(*symbol).is_some());
+            common.extend(found.map(|(symbol, value, pos)| (symbol, pos, value)));
         }
-        if found == 0 {
-            return self.heap.empty_attrs;
-        }
-        if found == right.len() {
+        if common.len() == right.len() {
             return right.value();
         }
-        // What was reserved for names that are not in both stays unused.
-        self.heap.shrink_shape(shape, found);
-        new
+        self.attrs_sorted(&common)
     }
 
     /// A list of `list`'s elements from `first` on.

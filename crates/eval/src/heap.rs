@@ -605,15 +605,6 @@ impl Heap {
         if len == 0 { self.empty_shape } else { self.new_shape_raw(len) }
     }
 
-    /// Shrinks a shape made by [`Heap::shape_uninit`] that is not yet shared.
-    pub(crate) fn shrink_shape(&mut self, shape: Shape, len: usize) -> Shape {
-        if len == 0 {
-            return self.empty_shape;
-        }
-        write(shape.0, 0, len as u64);
-        shape
-    }
-
     /// An attribute set of the given shape; `values` in the shape's order.
     pub(crate) fn attrs_of_shape(&mut self, shape: Shape, values: &[Value]) -> Value {
         if values.is_empty() {

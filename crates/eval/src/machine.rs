@@ -202,6 +202,8 @@ pub struct Machine {
     /// Names of the language that this evaluator does not provide: an error only where they are evaluated.
     pub(crate) absent: rustc_hash::FxHashSet<Symbol>,
     pub(crate) builtins: Vec<Builtin>,
+    /// Builtins that say themselves what they are doing, by name.
+    describers: FxHashMap<&'static str, Describe>,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
     errors: Vec<Error>,
@@ -212,8 +214,8 @@ pub struct Machine {
     externals: Vec<Rc<dyn Any>>,
     extensions: FxHashMap<TypeId, Box<dyn Any>>,
     transitions: FxHashMap<(Shape, Shape), Transition>,
-    /// Shapes that `//` made of static ones, by the hash of their entries.
-    shapes: FxHashMap<u64, Vec<Shape>>,
+    /// Shapes of small sets with the hash of their entries.
+    shapes: hashbrown::HashTable<(u64, Shape)>,
     cancel: CancelToken,
     ticks: u32,
     /// Steps left, when limited.
@@ -227,8 +229,13 @@ pub struct Machine {
     pub(crate) visited: Vec<rustc_hash::FxHashSet<u64>>,
 }
 
+/// Says what a running builtin is doing, for the trace of an error: steps from the innermost one, each with its place.
+pub type Describe = fn(&mut Machine, &Activation) -> Vec<(String, SourceSpan)>;
+
 /// Calls between two looks at limits and cancellation.
 const TICKS: u32 = 1024;
+/// Sets of at most this many attributes share their shapes however they are made.
+pub(crate) const INTERN_UP_TO: usize = 64;
 /// Arguments that one call instruction can take.
 const MAX_ARGS: usize = 640;
 
@@ -270,6 +277,7 @@ impl Machine {
             globals: FxHashMap::default(),
             absent: Default::default(),
             builtins: Vec::new(),
+            describers: FxHashMap::default(),
             stack: Vec::with_capacity(1024),
             frames: Vec::with_capacity(256),
             errors: Vec::new(),
@@ -280,7 +288,7 @@ impl Machine {
             externals: Vec::new(),
             extensions: FxHashMap::default(),
             transitions: FxHashMap::default(),
-            shapes: FxHashMap::default(),
+            shapes: Default::default(),
             cancel: CancelToken::default(),
             ticks: TICKS,
             fuel: None,
@@ -300,6 +308,11 @@ impl Machine {
         let index = self.builtins.len() as u32;
         self.builtins.push(builtin);
         self.heap.primop(index)
+    }
+
+    /// Lets the traces of errors show what a builtin (one with [`Body::Frame`]) was doing, instead of that it was called.
+    pub fn describe_builtin(&mut self, name: &'static str, describe: Describe) {
+        self.describers.insert(name, describe);
     }
 
     /// Binds a name in the outermost scope of every file compiled from now on.
@@ -784,10 +797,8 @@ impl Machine {
             marker.shape(*b);
             marker.shape(t.shape);
         }
-        for shape in self.shapes.values().flatten() {
-            marker.shape(*shape);
-        }
         marker.finish();
+        self.shapes.retain(|(_, shape)| self.heap.is_marked(shape.0));
         // Caches do not keep shapes alive.
         let empty = self.heap.empty_shape;
         for site in &mut self.tables.sites {
@@ -979,6 +990,15 @@ impl Machine {
                     error = error.at(span);
                     placed = true;
                 }
+            }
+            if frame.resume.is_some()
+                && let Some(builtin) = self.builtins.get(frame.info as usize)
+                && let Some(describe) = self.describers.get(builtin.name).copied()
+            {
+                let activation =
+                    Activation { base: frame.base as usize, state: frame.env.0 as u64, failed: false };
+                items.extend(describe(self, &activation));
+                continue;
             }
             let message = if frame.flags & flag::CALL != 0 {
                 self.tables.lambdas.get(frame.info as usize).and_then(|l| {
@@ -2226,7 +2246,12 @@ impl Machine {
         if entries.is_empty() {
             return self.heap.empty_attrs;
         }
-        let shape = self.heap.shape(entries.iter().map(|(s, p, _)| (*s, *p)));
+        let names = entries.iter().map(|(s, p, _)| (*s, *p));
+        let shape = if entries.len() <= INTERN_UP_TO {
+            self.interned_shape(names, false)
+        } else {
+            self.heap.shape(names)
+        };
         let v = self.heap.attrs_uninit(shape, entries.len());
         for (i, (.., value)) in entries.iter().enumerate() {
             self.heap.attrs_init(v, i, *value);
@@ -2304,8 +2329,9 @@ impl Machine {
         if left.is_empty() {
             return right.value();
         }
-        let (mut left, right) = (left.joined(), self.heap.flat(right));
-        if left.len() >= LAYERS_FROM && left.len() > 4 * right.len() {
+        let (mut left, mut right) = (left.joined(), right.joined());
+        if left.len() >= LAYERS_FROM && left.len() >= right.len() {
+            let right = self.heap.flat(right);
             if left.depth() == MAX_LAYERS {
                 left = self.heap.flat(left);
             }
@@ -2313,6 +2339,27 @@ impl Machine {
             self.heap.stats.update_values_copied += right.len() as u64;
             return self.heap.layered(right, left, left.len() + new);
         }
+        if right.len() >= LAYERS_FROM {
+            // Of the left side only what the right one lacks is seen: that goes above the right one, where
+            // it hides nothing.
+            let mut new = std::mem::take(&mut self.scratch);
+            new.clear();
+            let lacking = left.iter().filter(|(s, ..)| right.position(*s).is_none());
+            new.extend(lacking.map(|(s, v, p)| (s, p, v)));
+            let upper = self.attrs_sorted(&new);
+            self.scratch = new;
+            if right.depth() == MAX_LAYERS {
+                right = self.heap.flat(right);
+            }
+            return match upper.as_attrs() {
+                Some(upper) if !upper.is_empty() => {
+                    let len = right.len() + upper.len();
+                    self.heap.layered(upper, right, len)
+                }
+                _ => right.value(),
+            };
+        }
+        let right = self.heap.flat(right);
         let left = self.heap.flat(left);
         let (a, b) = (left.shape(), right.shape());
         let known = a.is_static() && b.is_static();
@@ -2359,8 +2406,8 @@ impl Machine {
             shape.entry((source >> 1) as usize)
         };
         let keep = known && plan.len() <= 256;
-        let shape = if keep {
-            self.interned_shape(plan.iter().map(|s| entry(*s)))
+        let shape = if keep || plan.len() <= INTERN_UP_TO {
+            self.interned_shape(plan.iter().map(|s| entry(*s)), keep)
         } else {
             self.heap.shape(plan.iter().map(|s| entry(*s)))
         };
@@ -2375,11 +2422,12 @@ impl Machine {
         v
     }
 
-    /// The one static shape with these entries. Without it, `x // { … }` in a loop would make a new
-    /// shape, and a new transition, each time.
+    /// The one shape with these entries. Without it, `x // { … }` in a loop would make a new shape, and a
+    /// new transition, each time; and sets made alike by builtins would not share theirs.
     pub(crate) fn interned_shape(
         &mut self,
         entries: impl ExactSizeIterator<Item = (Symbol, PosId)> + Clone,
+        fixed: bool,
     ) -> Shape {
         let mut hasher = FxHasher::default();
         for (symbol, pos) in entries.clone() {
@@ -2389,12 +2437,18 @@ impl Machine {
         let same = |s: &Shape| {
             s.len() == entries.len() && entries.clone().enumerate().all(|(i, e)| s.entry(i) == e)
         };
-        if let Some(shape) = self.shapes.get(&hash).and_then(|c| c.iter().copied().find(|s| same(s))) {
-            return shape;
+        let known = self.shapes.find(hash, |(h, s)| *h == hash && same(s)).map(|(_, s)| *s);
+        let shape = match known {
+            Some(shape) => shape,
+            None => {
+                let shape = self.heap.shape(entries.clone());
+                self.shapes.insert_unique(hash, (hash, shape), |(h, _)| *h);
+                shape
+            }
+        };
+        if fixed && !shape.is_empty() {
+            shape.set_static();
         }
-        let shape = self.heap.shape(entries.clone());
-        shape.set_static();
-        self.shapes.entry(hash).or_default().push(shape);
         shape
     }
 
