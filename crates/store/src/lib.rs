@@ -14,6 +14,33 @@
 //! was read can be written again with the same hash. The one exception are hashes that people write in
 //! the language ([`Hash::parse_any`](Hash::parse_any)). Parsers neither panic nor recurse deeper
 //! than a fixed limit, whatever the input; their errors tell the byte offset.
+//!
+//! ```
+//! use nivis_store::{Derivation, DerivationOutput, DrvHashMemo, StoreDir};
+//!
+//! # fn main() -> nivis_store::Result<()> {
+//! let store = StoreDir::default();
+//! let mut hashes = DrvHashMemo::new();
+//! let mut drv = Derivation::new("example");
+//! drv.platform = "x86_64-linux".into();
+//! drv.builder = "/bin/sh".into();
+//! drv.outputs.insert("out".into(), DerivationOutput::Deferred);
+//! let drv_path = drv.finish(&store, &mut hashes)?;
+//!
+//! let text = drv.to_aterm(&store)?;
+//! assert_eq!(Derivation::parse_aterm(&store, "example", &text)?, drv);
+//! assert!(store.print(&drv_path).ends_with("-example.drv"));
+//!
+//! // Another derivation that needs its output.
+//! let mut user = drv.clone();
+//! user.name = "user".into();
+//! user.outputs.insert("out".into(), DerivationOutput::Deferred);
+//! user.env.clear();
+//! user.input_drvs.insert(drv_path, ["out"].into_iter().collect());
+//! user.finish(&store, &mut hashes)?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod content_address;
 pub mod derivation;
