@@ -14,7 +14,8 @@ use nivis_eval::machine::bytes_path;
 use nivis_eval::native::Body;
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::{
-    Activation, Builtin, Error, ErrorKind, Host, Machine, Origin, PosId, Result, Step, Symbol, Value,
+    Activation, Builtin, Error, ErrorKind, Host, Machine, Origin, PosId, Result, SourceSpan, Step,
+    Symbol, Value,
 };
 use nivis_store::derivation::{InputOutputs, OutputName};
 use nivis_store::{
@@ -432,6 +433,35 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
     }
     let texts = m.locals_from(a, 1);
     build(m, attrs, &texts, *state, &known).map(Step::Done)
+}
+
+/// What is said of a derivation in the trace of an error.
+pub(crate) fn describe(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSpan)> {
+    let state = State::unpack(a.state);
+    let mut steps = Vec::new();
+    let Some(attrs) = m.local(a, 0).as_attrs() else { return steps };
+    let known = symbols(m);
+    let name = attrs.get(known.name).and_then(Value::as_string);
+    let span = |pos: PosId| SourceSpan { start: pos, len: 0 };
+    let (Some(name), true) = (name, state.phase != NAME) else {
+        let pos = attrs.iter().find(|(symbol, ..)| *symbol == known.name).map_or(PosId::NONE, |(.., pos)| pos);
+        steps.push(("while evaluating the derivation attribute 'name'".to_string(), span(pos)));
+        return steps;
+    };
+    let name = name.to_text();
+    if state.phase >= ATTRIBUTES
+        && let Some((symbol, _, pos)) = m.sorted_attr(attrs, state.index as usize)
+    {
+        let key = m.symbols.text(symbol);
+        steps.push((format!("while evaluating attribute '{key}' of derivation '{name}'"), span(pos)));
+    }
+    let pos = attrs.iter().find(|(symbol, ..)| *symbol == known.name).map_or(PosId::NONE, |(.., pos)| pos);
+    let place = m.describe_position(pos);
+    steps.push((
+        format!("while evaluating derivation '{name}'\n  whose name attribute is located at {place}"),
+        SourceSpan::default(),
+    ));
+    steps
 }
 
 /// Looks at an attribute whose text is in place, and goes on to the next one.

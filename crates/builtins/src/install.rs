@@ -52,6 +52,7 @@ pub fn install(m: &mut Machine) {
             bind(m, &mut entries, builtin.name, builtin.global, value);
         }
     }
+    m.describe_builtin("derivationStrict", crate::derivations::describe);
     for constant in crate::environment::CONSTANTS {
         if !(constant.impure && m.settings.pure_eval) {
             let value = (constant.value)(m);
