@@ -363,7 +363,7 @@ impl Parser<'_> {
                     self.insert(table, name, new);
                     new
                 }
-                Some(found) if matches!(self.origin(found), Origin::Dotted | Origin::Implicit) => found,
+                Some(found) if self.origin(found) == Origin::Dotted => found,
                 Some(_) => return Err(self.occupied(&name, begin)),
             };
         }

@@ -213,8 +213,10 @@ impl Parser<'_> {
             number.push_str(&self.digits(10)?);
         }
         if float {
-            let value: f64 = number.parse().unwrap_or(f64::INFINITY);
-            return Ok(Node::Float(value));
+            return match number.parse::<f64>() {
+                Ok(value) if value.is_finite() => Ok(Node::Float(value)),
+                _ => Err(self.error_at(begin, "a float that is too large")),
+            };
         }
         match number.parse() {
             Ok(value) => Ok(Node::Int(value)),
@@ -338,9 +340,11 @@ impl Parser<'_> {
         let hours = self.fixed(2, FORM)?;
         self.expect(b':', FORM)?;
         let minutes = self.fixed(2, FORM)?;
-        if hours > 23 || minutes > 59 {
+        // The limits of toml11, which counts minutes as a whole.
+        if hours > 24 || minutes > 60 {
             return Err(self.error_at(begin, "an offset that does not exist"));
         }
+        let (hours, minutes) = (hours + minutes / 60, minutes % 60);
         Ok(if hours == 0 && minutes == 0 { "Z".to_owned() } else { format!("{sign}{hours:02}:{minutes:02}") })
     }
 
