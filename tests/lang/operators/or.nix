@@ -1,0 +1,1 @@
+[ (true || throw "lazy") (false || true) (false || false) ]

@@ -1,0 +1,1 @@
+builtins.length <| map (x: x) <| [ 1 2 3 ]

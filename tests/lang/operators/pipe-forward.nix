@@ -1,0 +1,1 @@
+[ 1 2 ] |> map (x: x + 1) |> builtins.length

@@ -1,0 +1,1 @@
+let x = "c"; in /a/b${x}d

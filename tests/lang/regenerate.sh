@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Writes the expectation of every case again, with the nix-instantiate named by NIX_INSTANTIATE:
+#
+#   NIX_INSTANTIATE="nix-instantiate" tests/lang/regenerate.sh [theme…]
+#
+# A case is <theme>/<case>.nix; files in folders below a theme are fixtures. It is evaluated as
+# `nix-instantiate --eval --strict <case>.nix` in the folder of its theme, with the arguments in <case>.flags, if any.
+# When that succeeds, its standard output is <case>.out; otherwise <case>.err holds the line of its standard error
+# that says what went wrong. The path of this folder is written as /pwd in both.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+read -ra command <<<"${NIX_INSTANTIATE:-nix-instantiate}"
+unset NIX_PATH
+
+one() {
+  local case=${1%.nix} flags=() out err
+  [ -f "$case.flags" ] && mapfile -t flags <"$case.flags"
+  err=$(mktemp)
+  rm -f "$case.out" "$case.err"
+  cd "$(dirname "$case")"
+  if out=$("${command[@]}" --eval --strict "${flags[@]}" "$(basename "$case").nix" 2>"$err" </dev/null); then
+    printf '%s\n' "${out//"$here"//pwd}" >"$case.out"
+  else
+    # The last "error:" is the innermost one. Syntax errors and TOML errors are worded differently everywhere.
+    sed -e 's/\x1b\[[0-9;]*m//g' "$err" | grep -aE '^ *error: ' | tail -n 1 |
+      sed -E -e 's/^ *//' -e "s|$here|/pwd|g" -e 's/^(error: syntax error).*/\1/' \
+        -e 's/^(error: while parsing TOML:).*/\1/' >"$case.err"
+    [ -s "$case.err" ] || echo "no message: $case" >&2
+  fi
+  rm -f "$err"
+}
+export -f one
+export here
+
+themes=("$@")
+[ ${#themes[@]} -gt 0 ] || themes=("$here"/*/)
+for theme in "${themes[@]}"; do
+  theme=$(basename "$theme")
+  for file in "$here/$theme"/*.nix; do
+    one "$file"
+  done
+done
