@@ -54,7 +54,10 @@ fn bytes(text: String) -> Result<u64, String> {
         "M" => 1 << 20,
         suffix => return Err(format!("unknown unit '{suffix}' in '{text}'")),
     };
-    digits.parse::<u64>().map(|n| n * factor).map_err(|e| format!("'{text}': {e}"))
+    digits
+        .parse::<u64>()
+        .map(|n| n * factor)
+        .map_err(|e| format!("'{text}': {e}"))
 }
 
 fn main() -> nivis::Result<()> {
@@ -64,7 +67,11 @@ fn main() -> nivis::Result<()> {
         .pure(true)
         .memory_limit(64 << 20)
         .fuel(1_000_000)
-        .function("bytes", "The number of bytes that a text such as `16M` means.", bytes)
+        .function(
+            "bytes",
+            "The number of bytes that a text such as `16M` means.",
+            bytes,
+        )
         .build()?;
 
     let config: Config = nix.eval_in(TEXT, "config", "/")?.to()?;
@@ -72,7 +79,10 @@ fn main() -> nivis::Result<()> {
 
     // What goes wrong is data, and can be shown.
     let wrong = TEXT.replace("\"8K\"", "\"8Q\"");
-    if let Err(error) = nix.eval_in(&wrong, "config", "/").and_then(|v| v.to::<Config>()) {
+    if let Err(error) = nix
+        .eval_in(&wrong, "config", "/")
+        .and_then(|v| v.to::<Config>())
+    {
         print!("\n{}", error.render(&RenderOptions::default()));
     }
     Ok(())

@@ -25,7 +25,10 @@ fn main() -> nivis::Result<()> {
             "#,
         )
         .with_file("/project/build.sh", "echo hello > $out\n");
-    let nix = Evaluator::builder().host(host).memory_limit(256 << 20).build()?;
+    let nix = Evaluator::builder()
+        .host(host)
+        .memory_limit(256 << 20)
+        .build()?;
 
     let project = nix.eval_file("/project")?;
     println!("the file gives {}", describe(&project));
@@ -33,7 +36,11 @@ fn main() -> nivis::Result<()> {
 
     // Names cost nothing: no attribute is evaluated yet.
     for (name, package) in packages.attrs()? {
-        println!("{name:8} evaluated: {:5}  {}", package.is_evaluated(), describe(&package));
+        println!(
+            "{name:8} evaluated: {:5}  {}",
+            package.is_evaluated(),
+            describe(&package)
+        );
     }
     println!("docs say: {}", packages.select("docs.manual")?.as_str()?);
     Ok(())

@@ -16,12 +16,25 @@ impl de::Error for Error {
 
 /// Converts a value, which is reachable from a root, evaluating what is asked for.
 pub(crate) fn from_value<T: DeserializeOwned>(m: &mut Machine, value: Value) -> Result<T, Error> {
-    T::deserialize(Deserializer { m, value, depth: 0, force: true })
+    T::deserialize(Deserializer {
+        m,
+        value,
+        depth: 0,
+        force: true,
+    })
 }
 
 /// Converts a value that is evaluated completely; never runs the machine.
-pub(crate) fn from_evaluated<T: DeserializeOwned>(m: &mut Machine, value: Value) -> Result<T, Error> {
-    T::deserialize(Deserializer { m, value, depth: 0, force: false })
+pub(crate) fn from_evaluated<T: DeserializeOwned>(
+    m: &mut Machine,
+    value: Value,
+) -> Result<T, Error> {
+    T::deserialize(Deserializer {
+        m,
+        value,
+        depth: 0,
+        force: false,
+    })
 }
 
 /// Reads one value. What it holds is reachable from the root of the whole conversion: parts are found through
@@ -42,7 +55,9 @@ impl Deserializer<'_> {
     fn forced(&mut self) -> Result<Value, Error> {
         let value = self.value.resolved();
         self.value = if value.is_thunk() && self.force {
-            self.m.force(value).map_err(|e| Error::from(Diagnostic::resolve(self.m, &e)))?
+            self.m
+                .force(value)
+                .map_err(|e| Error::from(Diagnostic::resolve(self.m, &e)))?
         } else {
             value
         };
@@ -87,15 +102,40 @@ impl Deserializer<'_> {
         }
     }
 
-    fn visit_list<'de, V: Visitor<'de>>(self, list: ListRef, visitor: V) -> Result<V::Value, Error> {
+    fn visit_list<'de, V: Visitor<'de>>(
+        self,
+        list: ListRef,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.check_depth()?;
-        visitor.visit_seq(Elements { m: self.m, list, next: 0, depth: self.depth + 1, force: self.force })
+        visitor.visit_seq(Elements {
+            m: self.m,
+            list,
+            next: 0,
+            depth: self.depth + 1,
+            force: self.force,
+        })
     }
 
-    fn visit_attrs<'de, V: Visitor<'de>>(self, attrs: AttrsRef, visitor: V) -> Result<V::Value, Error> {
+    fn visit_attrs<'de, V: Visitor<'de>>(
+        self,
+        attrs: AttrsRef,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.check_depth()?;
-        let entries = self.m.sorted_attrs(attrs).into_iter().map(|(s, v, _)| (s, v)).collect();
-        visitor.visit_map(Entries { m: self.m, entries, next: 0, depth: self.depth + 1, force: self.force })
+        let entries = self
+            .m
+            .sorted_attrs(attrs)
+            .into_iter()
+            .map(|(s, v, _)| (s, v))
+            .collect();
+        visitor.visit_map(Entries {
+            m: self.m,
+            entries,
+            next: 0,
+            depth: self.depth + 1,
+            force: self.force,
+        })
     }
 }
 
@@ -120,13 +160,20 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_> {
             },
             Type::Function | Type::External | Type::Thunk => {
                 let kind = self.m.describe_type(value);
-                Err(Error::new(ErrorKind::Type, format!("cannot convert {kind}")))
+                Err(Error::new(
+                    ErrorKind::Type,
+                    format!("cannot convert {kind}"),
+                ))
             }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-        if self.forced()?.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.forced()?.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     // A set that can be coerced to a string is still a set to whoever asks for one.
@@ -184,7 +231,11 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_> {
             (Some((symbol, value, _)), None) => {
                 drop(entries);
                 let name = self.m.symbols.text(symbol);
-                let contents = Deserializer { value, depth: self.depth + 1, ..self };
+                let contents = Deserializer {
+                    value,
+                    depth: self.depth + 1,
+                    ..self
+                };
                 visitor.visit_enum(Variant { name, contents })
             }
             _ => Err(Error::new(
@@ -211,7 +262,11 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_> {
 /// Says where in the value a conversion failed.
 fn inside(e: Error, place: impl FnOnce() -> String) -> Error {
     let mut d = e.into_diagnostic();
-    d.trace.push(TraceItem { message: place(), span: None, explicit: true });
+    d.trace.push(TraceItem {
+        message: place(),
+        span: None,
+        explicit: true,
+    });
     d.into()
 }
 
@@ -226,13 +281,27 @@ struct Elements<'m> {
 impl<'de> de::SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some(value) = self.list.get(self.next) else { return Ok(None) };
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let Some(value) = self.list.get(self.next) else {
+            return Ok(None);
+        };
         let index = self.next;
         self.next += 1;
-        seed.deserialize(Deserializer { m: self.m, value, depth: self.depth, force: self.force })
-            .map(Some)
-            .map_err(|e| inside(e, || format!("while converting the element at index {index}")))
+        seed.deserialize(Deserializer {
+            m: self.m,
+            value,
+            depth: self.depth,
+            force: self.force,
+        })
+        .map(Some)
+        .map_err(|e| {
+            inside(e, || {
+                format!("while converting the element at index {index}")
+            })
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -251,9 +320,15 @@ struct Entries<'m> {
 impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((name, _)) = self.entries.get(self.next) else { return Ok(None) };
-        seed.deserialize(self.m.symbols.text(*name).into_deserializer()).map(Some)
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let Some((name, _)) = self.entries.get(self.next) else {
+            return Ok(None);
+        };
+        seed.deserialize(self.m.symbols.text(*name).into_deserializer())
+            .map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -261,10 +336,19 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
             return Err(Error::new(ErrorKind::Other, "no attribute is left"));
         };
         self.next += 1;
-        let result =
-            seed.deserialize(Deserializer { m: self.m, value, depth: self.depth, force: self.force });
+        let result = seed.deserialize(Deserializer {
+            m: self.m,
+            value,
+            depth: self.depth,
+            force: self.force,
+        });
         result.map_err(|e| {
-            inside(e, || format!("while converting the attribute '{}'", self.m.symbols.text(name)))
+            inside(e, || {
+                format!(
+                    "while converting the attribute '{}'",
+                    self.m.symbols.text(name)
+                )
+            })
         })
     }
 
@@ -282,7 +366,10 @@ impl<'de, 'm> de::EnumAccess<'de> for Variant<'m> {
     type Error = Error;
     type Variant = Contents<'m>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Contents<'m>), Error> {
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Contents<'m>), Error> {
         let name: de::value::StringDeserializer<Error> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, Contents(self.contents)))
     }

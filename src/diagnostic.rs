@@ -106,7 +106,10 @@ impl Diagnostic {
     /// Resolves an evaluation error. Files it points into are read again through the machine's host.
     pub fn resolve(m: &Machine, error: &nivis_eval::Error) -> Diagnostic {
         let data = error.data();
-        let mut resolver = Resolver { m, files: HashMap::new() };
+        let mut resolver = Resolver {
+            m,
+            files: HashMap::new(),
+        };
         Diagnostic {
             kind: data.kind,
             message: data.message.clone(),
@@ -124,7 +127,10 @@ impl Diagnostic {
                 .related
                 .iter()
                 .filter_map(|(message, span)| {
-                    Some(Related { message: message.clone(), span: resolver.span(*span)? })
+                    Some(Related {
+                        message: message.clone(),
+                        span: resolver.span(*span)?,
+                    })
                 })
                 .collect(),
             suggestions: data.suggestions.clone(),
@@ -180,7 +186,13 @@ impl Resolver<'_> {
         let len = file.text.as_ref().map_or(usize::MAX, |t| t.len());
         let start = start.min(len);
         let end = start.saturating_add(span.len as usize).min(len);
-        Some(Span { file, start, end, line, column })
+        Some(Span {
+            file,
+            start,
+            end,
+            line,
+            column,
+        })
     }
 }
 

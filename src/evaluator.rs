@@ -28,7 +28,13 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { host: None, settings: Settings::default(), fuel: None, extras: Vec::new(), stress: false }
+        Builder {
+            host: None,
+            settings: Settings::default(),
+            fuel: None,
+            extras: Vec::new(),
+            stress: false,
+        }
     }
 }
 
@@ -169,7 +175,10 @@ impl Builder {
         if self.stress {
             m.set_stress();
         }
-        Ok(Evaluator(Rc::new(Inner { machine: RefCell::new(m), released: RefCell::default() })))
+        Ok(Evaluator(Rc::new(Inner {
+            machine: RefCell::new(m),
+            released: RefCell::default(),
+        })))
     }
 }
 
@@ -282,14 +291,20 @@ impl Evaluator {
     }
 
     /// Runs something on the machine; its error is resolved.
-    pub(crate) fn run<T>(&self, f: impl FnOnce(&mut Machine) -> nivis_eval::Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(
+        &self,
+        f: impl FnOnce(&mut Machine) -> nivis_eval::Result<T>,
+    ) -> Result<T> {
         self.run_own(|m| f(m).map_err(|e| Error::from(Diagnostic::resolve(m, &e))))
     }
 
     /// Runs something on the machine that resolves its errors itself.
     pub(crate) fn run_own<T>(&self, f: impl FnOnce(&mut Machine) -> Result<T>) -> Result<T> {
         let Ok(mut m) = self.0.machine.try_borrow_mut() else {
-            return Err(Error::new(ErrorKind::Other, "the evaluator is already at work"));
+            return Err(Error::new(
+                ErrorKind::Other,
+                "the evaluator is already at work",
+            ));
         };
         for root in self.0.released.borrow_mut().drain(..) {
             m.unroot(root);
@@ -316,6 +331,9 @@ impl Evaluator {
         if Rc::ptr_eq(&self.0, &value.evaluator().0) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Other, "the value belongs to another evaluator"))
+        Err(Error::new(
+            ErrorKind::Other,
+            "the value belongs to another evaluator",
+        ))
     }
 }

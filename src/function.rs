@@ -1,6 +1,8 @@
 //! Functions of the embedding program as builtins.
 
-use nivis_eval::{Activation, Body, Builtin, ErrorKind, Machine, PosId, Result, Step, Symbol, Value, ops};
+use nivis_eval::{
+    Activation, Body, Builtin, ErrorKind, Machine, PosId, Result, Step, Symbol, Value, ops,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -14,15 +16,30 @@ pub(crate) struct Extra {
 
 impl Extra {
     pub(crate) fn native(builtin: Builtin) -> Extra {
-        Extra { builtin, deep: false }
+        Extra {
+            builtin,
+            deep: false,
+        }
     }
 }
 
 type Closure = Arc<dyn Fn(&mut Machine, &[Value]) -> Result<Value> + Send + Sync>;
 
-fn converted(name: &'static str, args: &'static [&'static str], doc: &'static str, f: Closure) -> Extra {
+fn converted(
+    name: &'static str,
+    args: &'static [&'static str],
+    doc: &'static str,
+    f: Closure,
+) -> Extra {
     Extra {
-        builtin: Builtin { name, args, strict: 0xff, global: true, body: Body::Closure(f), doc },
+        builtin: Builtin {
+            name,
+            args,
+            strict: 0xff,
+            global: true,
+            body: Body::Closure(f),
+            doc,
+        },
         deep: true,
     }
 }
@@ -33,11 +50,13 @@ fn failed(e: impl Display) -> nivis_eval::Error {
 
 fn argument<T: DeserializeOwned>(m: &mut Machine, value: Option<&Value>) -> Result<T> {
     let value = value.copied().unwrap_or(Value::NULL);
-    crate::de::from_evaluated(m, value).map_err(|e| nivis_eval::Error::type_error(e.diagnostic().message.clone()))
+    crate::de::from_evaluated(m, value)
+        .map_err(|e| nivis_eval::Error::type_error(e.diagnostic().message.clone()))
 }
 
 fn result<R: Serialize>(m: &mut Machine, value: &R) -> Result<Value> {
-    crate::ser::to_value(m, value).map_err(|e| nivis_eval::Error::other(e.diagnostic().message.clone()))
+    crate::ser::to_value(m, value)
+        .map_err(|e| nivis_eval::Error::other(e.diagnostic().message.clone()))
 }
 
 pub(crate) fn function1<T, R, E>(
@@ -95,22 +114,37 @@ fn call_deep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 /// Adds builtins to a machine that has those of Nix.
 pub(crate) fn install(m: &mut Machine, extras: Vec<Extra>) -> Result<()> {
-    let mut entries: Vec<(Symbol, PosId, Value)> = match m.global("builtins").and_then(Value::as_attrs) {
-        Some(set) => set.iter().map(|(s, v, p)| (s, p, v)).collect(),
-        None => Vec::new(),
-    };
+    let mut entries: Vec<(Symbol, PosId, Value)> =
+        match m.global("builtins").and_then(Value::as_attrs) {
+            Some(set) => set.iter().map(|(s, v, p)| (s, p, v)).collect(),
+            None => Vec::new(),
+        };
     for Extra { builtin, deep } in extras {
         let (name, global, doc) = (builtin.name, builtin.global, builtin.doc);
-        let args: &'static [&'static str] =
-            if builtin.args.len() == 1 { &["function", "argument"] } else { &["function", "first", "second"] };
+        let args: &'static [&'static str] = if builtin.args.len() == 1 {
+            &["function", "argument"]
+        } else {
+            &["function", "first", "second"]
+        };
         let mut value = m.add_builtin(builtin);
         if deep {
-            let wrapper = Builtin { name, args, strict: 0, global, body: Body::Frame(call_deep), doc };
+            let wrapper = Builtin {
+                name,
+                args,
+                strict: 0,
+                global,
+                body: Body::Frame(call_deep),
+                doc,
+            };
             let wrapper = m.add_builtin(wrapper);
             value = m.call(wrapper, &[value])?;
         }
         entries.push((m.symbols.intern(name.as_bytes()), PosId::NONE, value));
-        let bound = if global { name.to_string() } else { format!("__{name}") };
+        let bound = if global {
+            name.to_string()
+        } else {
+            format!("__{name}")
+        };
         m.bind_global(&bound, value);
     }
     let set = m.attrs(entries);

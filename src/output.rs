@@ -7,7 +7,10 @@ use crate::packages::{is_derivation, position_of};
 use nivis_builtins::pure::json;
 use nivis_builtins::pure::xml::Writer;
 use nivis_eval::print::{PrintOptions, print_name};
-use nivis_eval::{AttrsRef, Error, ErrorKind, ListRef, Machine, PosId, Result, SourceSpan, Symbol, Type, Value, ops};
+use nivis_eval::{
+    AttrsRef, Error, ErrorKind, ListRef, Machine, PosId, Result, SourceSpan, Symbol, Type, Value,
+    ops,
+};
 use std::collections::HashSet;
 
 /// How a value is turned into JSON.
@@ -44,10 +47,15 @@ fn in_containers(m: &Machine, mut e: Error, stack: &[Container]) -> Error {
     for container in stack.iter().rev() {
         let text = match container {
             Container::List(_, next) => {
-                format!("while evaluating list element at index {}", next.saturating_sub(1))
+                format!(
+                    "while evaluating list element at index {}",
+                    next.saturating_sub(1)
+                )
             }
             Container::Attrs(entries, next) => {
-                let name = entries.get(next.saturating_sub(1)).map(|e| m.symbols.text(e.0));
+                let name = entries
+                    .get(next.saturating_sub(1))
+                    .map(|e| m.symbols.text(e.0));
                 format!("while evaluating attribute '{}'", name.unwrap_or_default())
             }
         };
@@ -58,7 +66,10 @@ fn in_containers(m: &Machine, mut e: Error, stack: &[Container]) -> Error {
 
 fn check_depth(m: &Machine, depth: usize) -> Result<()> {
     if depth > m.settings.max_call_depth as usize {
-        return Err(Error::new(ErrorKind::CallDepth, "stack overflow; max-call-depth exceeded"));
+        return Err(Error::new(
+            ErrorKind::CallDepth,
+            "stack overflow; max-call-depth exceeded",
+        ));
     }
     Ok(())
 }
@@ -79,7 +90,11 @@ fn json_walk(
         if let Some(value) = next.take() {
             m.check_memory(out.capacity())?;
             if let Some(container) = json_open(m, value, options, out)? {
-                out.push(if matches!(container, Container::List(..)) { b'[' } else { b'{' });
+                out.push(if matches!(container, Container::List(..)) {
+                    b'['
+                } else {
+                    b'{'
+                });
                 stack.push(container);
                 check_depth(m, stack.len())?;
             }
@@ -133,12 +148,18 @@ fn json_open(
         }
         match value.type_of() {
             Type::Null => out.extend_from_slice(b"null"),
-            Type::Bool => out.extend_from_slice(if value == Value::TRUE { b"true" } else { b"false" }),
+            Type::Bool => out.extend_from_slice(if value == Value::TRUE {
+                b"true"
+            } else {
+                b"false"
+            }),
             Type::Int => out.extend_from_slice(value.as_int().unwrap_or(0).to_string().as_bytes()),
             Type::Float => json::write_float(value.as_float().unwrap_or(0.0), out),
             Type::String => json_string(m.want_string(value)?.bytes(), out)?,
             Type::Path => {
-                let Some(path) = value.as_path() else { return Ok(None) };
+                let Some(path) = value.as_path() else {
+                    return Ok(None);
+                };
                 if options.copy_paths {
                     let copied = ops::copy_to_store(m, path)?;
                     json_string(m.want_string(copied)?.bytes(), out)?;
@@ -148,7 +169,9 @@ fn json_open(
             }
             Type::List => return Ok(value.as_list().map(|l| Container::List(l, 0))),
             Type::Attrs => {
-                let Some(attrs) = value.as_attrs() else { return Ok(None) };
+                let Some(attrs) = value.as_attrs() else {
+                    return Ok(None);
+                };
                 if attrs.get(m.known.to_string).is_some() {
                     let text =
                         m.run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()])?;
@@ -233,7 +256,11 @@ fn xml_walk(m: &mut Machine, value: Value, options: XmlOptions, doc: &mut Writer
     let mut next = Some(value);
     loop {
         if let Some(value) = next.take() {
-            let value = if options.strict { m.force(value)? } else { value.resolved() };
+            let value = if options.strict {
+                m.force(value)?
+            } else {
+                value.resolved()
+            };
             check_depth(m, stack.len())?;
             if let Some(open) = xml_value(m, value, options, doc, &mut seen)? {
                 stack.push(open);
@@ -259,7 +286,8 @@ fn xml_walk(m: &mut Machine, value: Value, options: XmlOptions, doc: &mut Writer
                 match entries.get(*i).copied() {
                     Some((symbol, v, pos)) => {
                         *i += 1;
-                        let listed = located(m, pos, Some(m.symbols.name(symbol)), options.location);
+                        let listed =
+                            located(m, pos, Some(m.symbols.name(symbol)), options.location);
                         doc.open("attr", &borrowed(&listed));
                         next = Some(v);
                     }
@@ -284,8 +312,20 @@ fn xml_value(
     let simple = |doc: &mut Writer, name, text: &[u8]| doc.empty(name, &[("value", text)]);
     match value.type_of() {
         Type::Null => doc.empty("null", &[]),
-        Type::Bool => simple(doc, "bool", if value == Value::TRUE { b"true" } else { b"false" }),
-        Type::Int => simple(doc, "int", value.as_int().unwrap_or(0).to_string().as_bytes()),
+        Type::Bool => simple(
+            doc,
+            "bool",
+            if value == Value::TRUE {
+                b"true"
+            } else {
+                b"false"
+            },
+        ),
+        Type::Int => simple(
+            doc,
+            "int",
+            value.as_int().unwrap_or(0).to_string().as_bytes(),
+        ),
         Type::Float => {
             let text = nivis_eval::print::print_float(value.as_float().unwrap_or(0.0));
             simple(doc, "float", text.as_bytes());
@@ -317,7 +357,9 @@ fn xml_value(
                 }
             }
             doc.open("derivation", &borrowed(&listed));
-            let drv = listed.into_iter().find(|(n, v)| *n == "drvPath" && !v.is_empty());
+            let drv = listed
+                .into_iter()
+                .find(|(n, v)| *n == "drvPath" && !v.is_empty());
             if drv.is_some_and(|(_, path)| seen.insert(path)) {
                 return Ok(Some(XmlOpen::Attrs(sorted(m, attrs), 0)));
             }
@@ -333,7 +375,10 @@ fn xml_function(m: &Machine, value: Value, options: XmlOptions, doc: &mut Writer
         doc.empty("unevaluated", &[]);
         return;
     };
-    doc.open("function", &borrowed(&located(m, signature.pos, None, options.location)));
+    doc.open(
+        "function",
+        &borrowed(&located(m, signature.pos, None, options.location)),
+    );
     let arg = signature.arg.map(|s| m.symbols.name(s));
     match signature.pattern {
         None => doc.empty("varpat", &[("name", arg.unwrap_or_default())]),
@@ -405,7 +450,10 @@ fn print_walk(m: &mut Machine, value: Value, out: &mut Vec<u8>) -> Result<()> {
 
 /// Whether an error says that nothing further should be tried.
 fn is_fatal(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::CallDepth | ErrorKind::Memory | ErrorKind::Cancelled)
+    matches!(
+        kind,
+        ErrorKind::CallDepth | ErrorKind::Memory | ErrorKind::Cancelled
+    )
 }
 
 fn print_value(
@@ -427,7 +475,10 @@ fn print_value(
         out.push(b'[');
         todo.push(PrintTask::Text(" ]"));
         for i in (0..list.len()).rev() {
-            todo.push(PrintTask::Value(list.slot(i).unwrap_or(Value::NULL), depth + 1));
+            todo.push(PrintTask::Value(
+                list.slot(i).unwrap_or(Value::NULL),
+                depth + 1,
+            ));
             todo.push(PrintTask::Text(" "));
         }
         return Ok(());
@@ -440,7 +491,8 @@ fn print_value(
         if is_derivation(m, value)? {
             let path = match attrs.get(m.known.drv_path) {
                 Some(path) => {
-                    let path = m.run_native(ops::coerce_to_string, &[path, ops::Coerce::PATH.value()])?;
+                    let path =
+                        m.run_native(ops::coerce_to_string, &[path, ops::Coerce::PATH.value()])?;
                     Some(m.want_string(path)?)
                 }
                 None => None,

@@ -36,14 +36,18 @@ impl Package {
             .run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()])
             .map_err(|e| e.context(WHAT, SourceSpan::default(), false))?;
         let path = m.want_string(path)?.to_text();
-        let base = path.strip_prefix(&m.settings.store_dir).and_then(|p| p.strip_prefix('/'));
+        let base = path
+            .strip_prefix(&m.settings.store_dir)
+            .and_then(|p| p.strip_prefix('/'));
         let fail = |message| {
             Err(Error::new(ErrorKind::Store, message).context(WHAT, SourceSpan::default(), false))
         };
         match base {
             Some(base) if !base.contains('/') && base.len() > 33 => {
                 if !base.ends_with(".drv") {
-                    return fail(format!("store path '{base}' is not a valid derivation path"));
+                    return fail(format!(
+                        "store path '{base}' is not a valid derivation path"
+                    ));
                 }
             }
             _ => return fail(format!("path '{path}' is not in the Nix store")),
@@ -58,7 +62,9 @@ impl Package {
     pub fn output_name(&self, m: &mut Machine) -> Result<String> {
         let attrs = m.want_attrs(self.value(m))?;
         let symbol = m.symbols.intern(b"outputName");
-        let Some(value) = attrs.get(symbol) else { return Ok(String::new()) };
+        let Some(value) = attrs.get(symbol) else {
+            return Ok(String::new());
+        };
         let value = m.force(value)?;
         Ok(m.want_plain_string(value)?.to_text())
     }
@@ -85,7 +91,12 @@ enum Task {
 /// # Errors
 /// When the value is none of these, or evaluation fails.
 pub fn find_packages(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Vec<Package>> {
-    let mut search = Search { args, found: Vec::new(), seen: HashSet::new(), roots: Vec::new() };
+    let mut search = Search {
+        args,
+        found: Vec::new(),
+        seen: HashSet::new(),
+        roots: Vec::new(),
+    };
     // Values are reached from the root kept here, from automatic calls' results kept in `roots`, or from packages.
     search.roots.push(m.root(value));
     let mut tasks = vec![Task::Search(value, String::new())];
@@ -150,7 +161,10 @@ impl Search {
                     )
                 };
                 let value = m.force(value).map_err(|e| in_attr(e, &path))?;
-                if self.derivation(m, value, &path).map_err(|e| in_attr(e, &path))? {
+                if self
+                    .derivation(m, value, &path)
+                    .map_err(|e| in_attr(e, &path))?
+                {
                     return Ok(());
                 }
                 let symbol = m.symbols.intern(b"recurseForDerivations");
@@ -166,7 +180,13 @@ impl Search {
     }
 
     /// Pushes the parts of a set or list, last one first.
-    fn open(&mut self, m: &mut Machine, value: Value, path: &str, tasks: &mut Vec<Task>) -> Result<()> {
+    fn open(
+        &mut self,
+        m: &mut Machine,
+        value: Value,
+        path: &str,
+        tasks: &mut Vec<Task>,
+    ) -> Result<()> {
         if let Some(attrs) = value.as_attrs() {
             let combine = m.symbols.intern(b"_combineChannels");
             let all = attrs.get(combine).is_some();
@@ -202,7 +222,10 @@ impl Search {
             };
             let name = m.force(name)?;
             m.want_plain_string(name)?;
-            self.found.push(Package { attr_path: path.to_string(), root: m.root(value) });
+            self.found.push(Package {
+                attr_path: path.to_string(),
+                root: m.root(value),
+            });
         }
         Ok(true)
     }
@@ -214,19 +237,28 @@ impl Search {
 /// When evaluation fails.
 pub fn is_derivation(m: &mut Machine, value: Value) -> Result<bool> {
     let value = m.force(value)?;
-    let Some(kind) = value.as_attrs().and_then(|a| a.get(m.known.kind)) else { return Ok(false) };
+    let Some(kind) = value.as_attrs().and_then(|a| a.get(m.known.kind)) else {
+        return Ok(false);
+    };
     let kind = m.force(kind)?;
-    Ok(kind.type_of() == Type::String && kind.as_string().is_some_and(|s| s.bytes() == b"derivation"))
+    Ok(kind.type_of() == Type::String
+        && kind.as_string().is_some_and(|s| s.bytes() == b"derivation"))
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+    if prefix.is_empty() {
+        name.to_string()
+    } else {
+        format!("{prefix}.{name}")
+    }
 }
 
 /// Names that are looked at: others could not be written in an attribute path.
 fn is_component(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+'))
 }
 
@@ -234,6 +266,12 @@ fn is_component(name: &str) -> bool {
 pub(crate) fn position_of(m: &Machine, pos: PosId) -> Option<(Option<String>, u32, u32)> {
     let (source, offset) = m.sources.resolve(pos)?;
     let host = std::rc::Rc::clone(&m.host);
-    let (line, column) = m.sources.line_column(source, offset, |p| host.read_file(p).ok())?;
-    Some((source.origin.path().map(|p| p.display().to_string()), line, column))
+    let (line, column) = m
+        .sources
+        .line_column(source, offset, |p| host.read_file(p).ok())?;
+    Some((
+        source.origin.path().map(|p| p.display().to_string()),
+        line,
+        column,
+    ))
 }

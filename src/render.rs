@@ -28,7 +28,11 @@ const WINDOW: usize = 160;
 pub fn render(d: &Diagnostic, options: &RenderOptions) -> String {
     let mut out = String::new();
     let message = printable(&d.message);
-    let (on, off) = if options.colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let (on, off) = if options.colours {
+        ("\x1b[31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     let _ = writeln!(out, "{on}error:{off} {message}");
     match (excerpt(d, options), &d.span) {
         (Some(text), _) => out.push_str(&text),
@@ -49,13 +53,21 @@ pub fn render(d: &Diagnostic, options: &RenderOptions) -> String {
 }
 
 fn suggestions(d: &Diagnostic, out: &mut String) {
-    let names: Vec<String> = d.suggestions.iter().map(|s| format!("'{}'", printable(s))).collect();
+    let names: Vec<String> = d
+        .suggestions
+        .iter()
+        .map(|s| format!("'{}'", printable(s)))
+        .collect();
     // Writing into a string does not fail, here and below.
     let _ = match names.as_slice() {
         [] => Ok(()),
         [one] => writeln!(out, "   help: did you mean {one}?"),
         [first @ .., last] => {
-            writeln!(out, "   help: did you mean one of {} or {last}?", first.join(", "))
+            writeln!(
+                out,
+                "   help: did you mean one of {} or {last}?",
+                first.join(", ")
+            )
         }
     };
 }
@@ -66,31 +78,48 @@ fn short_trace(d: &Diagnostic, options: &RenderOptions, out: &mut String) {
     for item in &d.trace {
         let repeated = before.is_some_and(|b| b.message == item.message && b.span == item.span);
         before = Some(item);
-        let shown = if item.message == "while calling the 'addErrorContext' builtin" {
-            false
-        } else if item.explicit {
+        // What says nothing that is not said already.
+        if repeated
+            || (!item.explicit
+                && (item.span.is_none() || same_start(d.span.as_ref(), item.span.as_ref())))
+        {
+            continue;
+        }
+        let shown = if item.explicit {
             contexts += 1;
             contexts <= SHORT_CONTEXTS
-        } else if repeated || item.span.is_none() || item.span == d.span {
-            false
+        } else if item.message == "while calling the 'addErrorContext' builtin" {
+            continue;
         } else {
             calls += 1;
             calls <= SHORT_CALLS
         };
         if shown {
             trace_item(item, options, out);
-        } else if !repeated {
+        } else {
             hidden += 1;
         }
     }
     if hidden > 0 {
         let plural = if hidden == 1 { "" } else { "s" };
-        let _ = writeln!(out, "   ({hidden} step{plural} not shown; '--show-trace' shows all)");
+        let _ = writeln!(
+            out,
+            "   ({hidden} step{plural} not shown; '--show-trace' shows all)"
+        );
     }
 }
 
+/// Whether two spans start at the same place.
+fn same_start(a: Option<&Span>, b: Option<&Span>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a.start == b.start && a.file.name == b.file.name)
+}
+
 fn trace_item(item: &TraceItem, options: &RenderOptions, out: &mut String) {
-    let (on, off) = if options.colours { ("\x1b[34m", "\x1b[0m") } else { ("", "") };
+    let (on, off) = if options.colours {
+        ("\x1b[34m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     let _ = writeln!(out, "   {on}…{off} {}", printable(&item.message));
     let Some(span) = &item.span else { return };
     let _ = writeln!(out, "     at {}", printable(&span.location()));
@@ -103,7 +132,15 @@ fn trace_item(item: &TraceItem, options: &RenderOptions, out: &mut String) {
 
 /// Text without control characters other than line feeds and tabs.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{FFFD}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// The line in which a span starts, shortened, and the span's part of it in characters.
@@ -119,9 +156,15 @@ impl Line {
         if span.line == 0 {
             return None;
         }
-        let line_start = span.start.checked_sub(span.column.saturating_sub(1) as usize)?;
+        let line_start = span
+            .start
+            .checked_sub(span.column.saturating_sub(1) as usize)?;
         let rest = text.get(line_start..)?;
-        let line_end = line_start + rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
+        let line_end = line_start
+            + rest
+                .iter()
+                .position(|b| matches!(b, b'\n' | b'\r'))
+                .unwrap_or(rest.len());
         let start = span.start.clamp(line_start, line_end);
         let end = span.end.clamp(start, line_end);
         // A span of several lines is cut at the end of its first one, a long line around the span.
@@ -154,7 +197,11 @@ impl Line {
             // Room for a mark after the end of the line.
             shown.push(' ');
         }
-        Some(Line { text: shown, start, end: end.max(start + 1) })
+        Some(Line {
+            text: shown,
+            start,
+            end: end.max(start + 1),
+        })
     }
 }
 
@@ -186,7 +233,11 @@ struct Excerpt {
 fn excerpt(d: &Diagnostic, options: &RenderOptions) -> Option<String> {
     let primary = d.span.as_ref()?;
     let mut places: Vec<(&Span, &str, Color)> = vec![(primary, "here", Color::Red)];
-    places.extend(d.related.iter().map(|r| (&r.span, r.message.as_str(), Color::Blue)));
+    places.extend(
+        d.related
+            .iter()
+            .map(|r| (&r.span, r.message.as_str(), Color::Blue)),
+    );
     let mut texts: Vec<Excerpt> = Vec::new();
     let mut labels = Vec::new();
     let mut at_primary = None;
@@ -198,7 +249,12 @@ fn excerpt(d: &Diagnostic, options: &RenderOptions) -> Option<String> {
             }
             continue;
         };
-        let mut text = Excerpt { location: span.location(), text: String::new(), chars: 0, lines: 1 };
+        let mut text = Excerpt {
+            location: span.location(),
+            text: String::new(),
+            chars: 0,
+            lines: 1,
+        };
         while text.lines < span.line {
             text.text.push('\n');
             text.chars += 1;
@@ -223,7 +279,10 @@ fn excerpt(d: &Diagnostic, options: &RenderOptions) -> Option<String> {
         .finish();
     let mut bytes = Vec::new();
     let cache = sources(
-        texts.iter().enumerate().map(|(i, t)| (format!("\u{1}{i}\u{1}"), t.text.clone())),
+        texts
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (format!("\u{1}{i}\u{1}"), t.text.clone())),
     );
     report.write(cache, &mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
@@ -237,11 +296,17 @@ fn locations(text: &str, texts: &[Excerpt]) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         let mut parts = line.splitn(3, '\u{1}');
-        match (parts.next(), parts.next().and_then(|n| n.parse::<usize>().ok()), parts.next()) {
+        match (
+            parts.next(),
+            parts.next().and_then(|n| n.parse::<usize>().ok()),
+            parts.next(),
+        ) {
             (Some(before), Some(n), Some(after)) => {
                 out.push_str(before);
                 out.push_str(&printable(texts.get(n).map_or("", |t| &t.location)));
-                out.push_str(after.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit() || c == '?'));
+                out.push_str(
+                    after.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit() || c == '?'),
+                );
             }
             _ => out.push_str(line.trim_end()),
         }

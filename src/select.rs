@@ -79,8 +79,12 @@ pub fn auto_call(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Value>
         let Some(signature) = value.as_function().and_then(|f| m.signature(f)) else {
             return Ok(value);
         };
-        let Some(pattern) = signature.pattern else { return Ok(value) };
-        let Some(given) = m.rooted(args.0).as_attrs() else { return Ok(value) };
+        let Some(pattern) = signature.pattern else {
+            return Ok(value);
+        };
+        let Some(given) = m.rooted(args.0).as_attrs() else {
+            return Ok(value);
+        };
         let entries: Vec<(Symbol, PosId, Value)> = if pattern.ellipsis {
             given.iter().map(|(s, v, p)| (s, p, v)).collect()
         } else {
@@ -91,7 +95,10 @@ pub fn auto_call(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Value>
                     None if formal.has_default => {}
                     None => {
                         let name = m.symbols.text(formal.name);
-                        let span = SourceSpan { start: formal.pos, len: name.len() as u32 };
+                        let span = SourceSpan {
+                            start: formal.pos,
+                            len: name.len() as u32,
+                        };
                         return Err(Error::new(
                             ErrorKind::Arguments,
                             format!(
@@ -143,7 +150,8 @@ pub fn find_along(m: &mut Machine, args: AutoArgs, root: Value, path: &str) -> R
             let symbol = m.symbols.intern(part.as_bytes());
             let Some(found) = attrs.get(symbol) else {
                 let mut e = m.missing_attr(attrs, symbol);
-                e.data_mut().message = format!("attribute '{part}' in selection path '{path}' not found");
+                e.data_mut().message =
+                    format!("attribute '{part}' in selection path '{path}' not found");
                 return Err(e);
             };
             value = found;

@@ -30,22 +30,36 @@ impl<'m> Serializer<'m> {
                 format!("the value is nested deeper than {MAX_DEPTH} levels"),
             ));
         }
-        Ok(Serializer { m: self.m, depth: self.depth + 1 })
+        Ok(Serializer {
+            m: self.m,
+            depth: self.depth + 1,
+        })
     }
 
     fn bytes(self, bytes: &[u8]) -> Result<Value, Error> {
-        self.m.check_memory(bytes.len()).map_err(|e| Error::from(Diagnostic::resolve(self.m, &e)))?;
+        self.m
+            .check_memory(bytes.len())
+            .map_err(|e| Error::from(Diagnostic::resolve(self.m, &e)))?;
         Ok(self.m.string(bytes))
     }
 
     fn list(self, len: Option<usize>) -> Result<List<'m>, Error> {
         // A length is only a hint, which a type may get wrong.
         let items = Vec::with_capacity(len.unwrap_or(0).min(4096));
-        Ok(List { to: self.deeper()?, items, variant: None })
+        Ok(List {
+            to: self.deeper()?,
+            items,
+            variant: None,
+        })
     }
 
     fn set(self) -> Result<Set<'m>, Error> {
-        Ok(Set { to: self.deeper()?, entries: Vec::new(), key: None, variant: None })
+        Ok(Set {
+            to: self.deeper()?,
+            entries: Vec::new(),
+            key: None,
+            variant: None,
+        })
     }
 
     fn single(self, name: &str, value: Value) -> Value {
@@ -55,7 +69,10 @@ impl<'m> Serializer<'m> {
 }
 
 fn int_out_of_range(n: impl Display) -> Error {
-    Error::new(ErrorKind::Type, format!("the integer {n} does not fit into 64 bits with a sign"))
+    Error::new(
+        ErrorKind::Type,
+        format!("the integer {n} does not fit into 64 bits with a sign"),
+    )
 }
 
 impl<'m> ser::Serializer for Serializer<'m> {
@@ -129,7 +146,12 @@ impl<'m> ser::Serializer for Serializer<'m> {
     fn serialize_unit_struct(self, _: &'static str) -> Result<Value, Error> {
         Ok(Value::NULL)
     }
-    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<Value, Error> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+    ) -> Result<Value, Error> {
         self.serialize_str(name)
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -147,7 +169,10 @@ impl<'m> ser::Serializer for Serializer<'m> {
         value: &T,
     ) -> Result<Value, Error> {
         let to = self.deeper()?;
-        let value = value.serialize(Serializer { m: to.m, depth: to.depth })?;
+        let value = value.serialize(Serializer {
+            m: to.m,
+            depth: to.depth,
+        })?;
         Ok(to.single(name, value))
     }
     fn serialize_seq(self, len: Option<usize>) -> Result<List<'m>, Error> {
@@ -197,7 +222,10 @@ struct List<'m> {
 
 impl List<'_> {
     fn add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        let value = value.serialize(Serializer { m: self.to.m, depth: self.to.depth })?;
+        let value = value.serialize(Serializer {
+            m: self.to.m,
+            depth: self.to.depth,
+        })?;
         self.items.push(value);
         Ok(())
     }
@@ -240,7 +268,10 @@ struct Set<'m> {
 
 impl Set<'_> {
     fn add<T: Serialize + ?Sized>(&mut self, name: Symbol, value: &T) -> Result<(), Error> {
-        let value = value.serialize(Serializer { m: self.to.m, depth: self.to.depth })?;
+        let value = value.serialize(Serializer {
+            m: self.to.m,
+            depth: self.to.depth,
+        })?;
         self.entries.push((name, PosId::NONE, value));
         Ok(())
     }
@@ -258,13 +289,19 @@ impl ser::SerializeMap for Set<'_> {
     type Ok = Value;
     type Error = Error;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
-        let key = key.serialize(Serializer { m: self.to.m, depth: self.to.depth })?;
+        let key = key.serialize(Serializer {
+            m: self.to.m,
+            depth: self.to.depth,
+        })?;
         let name = match (key.as_string(), key.as_int()) {
             (Some(s), _) => s.bytes().to_vec(),
             (None, Some(i)) => i.to_string().into_bytes(),
             (None, None) => {
                 let kind = self.to.m.describe_type(key);
-                return Err(Error::new(ErrorKind::Type, format!("{kind} cannot be an attribute's name")));
+                return Err(Error::new(
+                    ErrorKind::Type,
+                    format!("{kind} cannot be an attribute's name"),
+                ));
             }
         };
         self.key = Some(self.to.m.symbols.intern(&name));

@@ -32,7 +32,10 @@ impl Value {
     }
 
     /// Runs something on the evaluated value.
-    fn on<T>(&self, f: impl FnOnce(&mut Machine, nivis_eval::Value) -> nivis_eval::Result<T>) -> Result<T> {
+    fn on<T>(
+        &self,
+        f: impl FnOnce(&mut Machine, nivis_eval::Value) -> nivis_eval::Result<T>,
+    ) -> Result<T> {
         self.evaluator.run(|m| {
             let value = m.force(m.rooted(self.root))?;
             f(m, value)
@@ -69,7 +72,8 @@ impl Value {
 
     /// Whether the value is evaluated already.
     pub fn is_evaluated(&self) -> bool {
-        self.evaluator.with_machine(|m| !m.rooted(self.root).is_thunk())
+        self.evaluator
+            .with_machine(|m| !m.rooted(self.root).is_thunk())
     }
 
     /// The value of an attribute; `None` when the set has no such attribute.
@@ -92,7 +96,9 @@ impl Value {
         let found = self.on(|m, v| {
             let attrs = m.want_attrs(v)?;
             let symbol = m.symbols.intern(name.as_bytes());
-            attrs.get(symbol).ok_or_else(|| m.missing_attr(attrs, symbol))
+            attrs
+                .get(symbol)
+                .ok_or_else(|| m.missing_attr(attrs, symbol))
         })?;
         Ok(self.handle(found))
     }
@@ -107,7 +113,10 @@ impl Value {
             list.get(index).ok_or_else(|| {
                 nivis_eval::Error::new(
                     ErrorKind::MissingAttribute,
-                    format!("list index {index} is out of range: the list has {} elements", list.len()),
+                    format!(
+                        "list index {index} is out of range: the list has {} elements",
+                        list.len()
+                    ),
                 )
             })
         })?;
@@ -160,7 +169,10 @@ impl Value {
     pub fn names(&self) -> Result<Vec<String>> {
         self.on(|m, v| {
             let attrs = m.want_attrs(v)?;
-            Ok(m.sorted_attrs(attrs).into_iter().map(|(s, ..)| m.symbols.text(s)).collect())
+            Ok(m.sorted_attrs(attrs)
+                .into_iter()
+                .map(|(s, ..)| m.symbols.text(s))
+                .collect())
         })
     }
 
@@ -172,9 +184,15 @@ impl Value {
         let entries = self.on(|m, v| {
             let attrs = m.want_attrs(v)?;
             let sorted = m.sorted_attrs(attrs);
-            Ok(sorted.into_iter().map(|(s, v, _)| (m.symbols.text(s), v)).collect::<Vec<_>>())
+            Ok(sorted
+                .into_iter()
+                .map(|(s, v, _)| (m.symbols.text(s), v))
+                .collect::<Vec<_>>())
         })?;
-        Ok(entries.into_iter().map(|(name, v)| (name, self.handle(v))).collect())
+        Ok(entries
+            .into_iter()
+            .map(|(name, v)| (name, self.handle(v)))
+            .collect())
     }
 
     /// A list's elements.
@@ -266,8 +284,9 @@ impl Value {
         self.on(|m, v| {
             let context = m.want_string(v)?.context();
             let elements = m.contexts.elements(context);
-            let mut paths: Vec<String> =
-                elements.map(|e| String::from_utf8_lossy(e.path()).into_owned()).collect();
+            let mut paths: Vec<String> = elements
+                .map(|e| String::from_utf8_lossy(e.path()).into_owned())
+                .collect();
             paths.sort();
             paths.dedup();
             Ok(paths)
@@ -291,20 +310,27 @@ impl Value {
     /// # Errors
     /// When evaluation fails, or the value holds functions.
     pub fn json(&self) -> Result<String> {
-        let options = JsonOptions { strict: true, copy_paths: false };
+        let options = JsonOptions {
+            strict: true,
+            copy_paths: false,
+        };
         let bytes = self.on(|m, v| crate::output::json(m, v, options))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The value as a Nix expression, as far as it is evaluated.
     pub fn print(&self) -> String {
-        let bytes = self.evaluator.with_machine(|m| m.print(m.rooted(self.root), &PrintOptions::PLAIN));
+        let bytes = self
+            .evaluator
+            .with_machine(|m| m.print(m.rooted(self.root), &PrintOptions::PLAIN));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The value as `nix-instantiate --eval` prints it, as far as it is evaluated.
     pub fn print_classic(&self) -> String {
-        let bytes = self.evaluator.with_machine(|m| m.print(m.rooted(self.root), &PrintOptions::CLASSIC));
+        let bytes = self
+            .evaluator
+            .with_machine(|m| m.print(m.rooted(self.root), &PrintOptions::CLASSIC));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -321,7 +347,9 @@ impl Value {
                 )));
             }
             let attrs = m.want_attrs(v)?;
-            attrs.get(m.known.drv_path).ok_or_else(|| m.missing_attr(attrs, m.known.drv_path))
+            attrs
+                .get(m.known.drv_path)
+                .ok_or_else(|| m.missing_attr(attrs, m.known.drv_path))
         })?;
         self.handle(path).coerce_to_string()
     }

@@ -13,12 +13,20 @@ fn evaluator() -> nivis::Result<Evaluator> {
 #[test]
 fn walking_evaluates_only_what_is_asked_for() -> Outcome {
     let nix = evaluator()?;
-    let value = nix.eval(r#"{ good = [ 1 (throw "element") ]; bad = throw "attribute"; f = x: x + 1; }"#)?;
+    let value =
+        nix.eval(r#"{ good = [ 1 (throw "element") ]; bad = throw "attribute"; f = x: x + 1; }"#)?;
     assert_eq!(value.names()?, ["bad", "f", "good"]);
     assert_eq!(value.attr("good")?.index(0)?.as_int()?, 1);
     assert!(!value.attr("bad")?.is_evaluated());
-    let error = value.attr("good")?.index(1)?.force().expect_err("it throws");
-    assert_eq!((error.kind(), error.diagnostic().message.as_str()), (ErrorKind::Throw, "element"));
+    let error = value
+        .attr("good")?
+        .index(1)?
+        .force()
+        .expect_err("it throws");
+    assert_eq!(
+        (error.kind(), error.diagnostic().message.as_str()),
+        (ErrorKind::Throw, "element")
+    );
     // It fails the same way again, and nothing else is spoilt.
     assert!(value.attr("bad")?.force().is_err() && value.attr("bad")?.force().is_err());
     let two = value.attr("f")?.call(&[&nix.value(&1)?])?;
@@ -82,7 +90,12 @@ fn conversion_both_ways() -> Outcome {
         list: vec![vec![], vec![1, 2]],
         map: BTreeMap::from([("x y".to_string(), 1), ("z".to_string(), -2)]),
         pair: ("p".to_string(), false),
-        shapes: vec![Shape::Point, Shape::Circle(1.5), Shape::Rect { w: 1, h: 2 }, Shape::Line(1, 2)],
+        shapes: vec![
+            Shape::Point,
+            Shape::Circle(1.5),
+            Shape::Rect { w: 1, h: 2 },
+            Shape::Line(1, 2),
+        ],
     };
     let nix = evaluator()?;
     let value = nix.value(&everything)?;
@@ -110,9 +123,22 @@ fn conversion_leaves_what_it_ignores() -> Outcome {
 fn conversion_errors_say_where() -> Outcome {
     let nix = evaluator()?;
     let value = nix.eval(r#"{ a = [ 1 "two" ]; }"#)?;
-    let error = value.to::<BTreeMap<String, Vec<i32>>>().expect_err("a string is no number");
-    let steps: Vec<&str> = error.diagnostic().trace.iter().map(|t| t.message.as_str()).collect();
-    assert_eq!(steps, ["while converting the element at index 1", "while converting the attribute 'a'"]);
+    let error = value
+        .to::<BTreeMap<String, Vec<i32>>>()
+        .expect_err("a string is no number");
+    let steps: Vec<&str> = error
+        .diagnostic()
+        .trace
+        .iter()
+        .map(|t| t.message.as_str())
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "while converting the element at index 1",
+            "while converting the attribute 'a'"
+        ]
+    );
     assert!(nix.eval("x: x")?.to::<i32>().is_err());
     assert!(nix.value(&u64::MAX).is_err());
     Ok(())
@@ -126,7 +152,10 @@ fn deep_values_are_an_error_and_no_overflow() -> Outcome {
     #[derive(Deserialize)]
     struct Nested(#[allow(dead_code)] Vec<Nested>);
     let error = value.to::<Nested>().map(|_| ()).expect_err("too deep");
-    assert!(error.diagnostic().message.contains("nested deeper"), "{error}");
+    assert!(
+        error.diagnostic().message.contains("nested deeper"),
+        "{error}"
+    );
     let cyclic = nix.eval("let x = { inherit x; }; in x")?;
     assert!(cyclic.to::<serde::de::IgnoredAny>().is_ok());
     #[derive(Deserialize)]
@@ -149,20 +178,48 @@ fn functions_of_the_program() -> Outcome {
     let nix = Evaluator::builder()
         .host(MemoryHost::new())
         .function("describe", "Describes a person.", |p: Person| {
-            if p.age > 150 { Err(format!("{} is too old", p.name)) } else { Ok(format!("{}, {}", p.name, p.age)) }
+            if p.age > 150 {
+                Err(format!("{} is too old", p.name))
+            } else {
+                Ok(format!("{}, {}", p.name, p.age))
+            }
         })
         .function2("power", "A power.", |x: i64, n: u32| {
             x.checked_pow(n).ok_or("integer overflow")
         })
         .build()?;
-    assert_eq!(nix.eval(r#"describe { name = "A" + "da"; age = 6 * 6; }"#)?.as_str()?, "Ada, 36");
-    assert_eq!(nix.eval("map (builtins.power 2) [ 1 2 10 ]")?.to::<Vec<i64>>()?, [2, 4, 1024]);
-    let error = nix.eval(r#"describe { name = "Old"; age = 151; }"#).expect_err("the function fails");
+    assert_eq!(
+        nix.eval(r#"describe { name = "A" + "da"; age = 6 * 6; }"#)?
+            .as_str()?,
+        "Ada, 36"
+    );
+    assert_eq!(
+        nix.eval("map (builtins.power 2) [ 1 2 10 ]")?
+            .to::<Vec<i64>>()?,
+        [2, 4, 1024]
+    );
+    let error = nix
+        .eval(r#"describe { name = "Old"; age = 151; }"#)
+        .expect_err("the function fails");
     assert_eq!(error.diagnostic().message, "Old is too old");
-    assert!(error.diagnostic().trace.iter().any(|t| t.message.contains("'describe'")));
-    assert!(nix.eval(r#"(builtins.tryEval (describe { name = "Old"; age = 151; })).success"#)?.as_bool().is_ok_and(|b| !b));
+    assert!(
+        error
+            .diagnostic()
+            .trace
+            .iter()
+            .any(|t| t.message.contains("'describe'"))
+    );
+    assert!(
+        nix.eval(r#"(builtins.tryEval (describe { name = "Old"; age = 151; })).success"#)?
+            .as_bool()
+            .is_ok_and(|b| !b)
+    );
     assert!(nix.eval("describe 1").is_err());
-    assert_eq!(nix.eval("builtins ? power && builtins.builtins ? power")?.kind()?, Type::Bool);
+    assert_eq!(
+        nix.eval("builtins ? power && builtins.builtins ? power")?
+            .kind()?,
+        Type::Bool
+    );
     Ok(())
 }
 
@@ -170,10 +227,14 @@ fn functions_of_the_program() -> Outcome {
 fn functions_of_the_program_survive_stress() -> Outcome {
     let nix = Evaluator::builder()
         .host(MemoryHost::new())
-        .function("sum", "A sum.", |xs: Vec<i64>| Ok::<_, String>(xs.iter().sum::<i64>()))
+        .function("sum", "A sum.", |xs: Vec<i64>| {
+            Ok::<_, String>(xs.iter().sum::<i64>())
+        })
         .stress(true)
         .build()?;
-    let value = nix.eval(r#"let xs = map (n: n * n) [ 1 2 3 ]; in { s = sum xs; t = "${toString (sum [ ])}"; }"#)?;
+    let value = nix.eval(
+        r#"let xs = map (n: n * n) [ 1 2 3 ]; in { s = sum xs; t = "${toString (sum [ ])}"; }"#,
+    )?;
     assert_eq!(value.attr("s")?.as_int()?, 14);
     assert_eq!(value.attr("t")?.as_str()?, "0");
     Ok(())
@@ -183,28 +244,52 @@ fn functions_of_the_program_survive_stress() -> Outcome {
 fn an_error_has_places() -> Outcome {
     let host = MemoryHost::new().with_file("/etc/a.nix", "{ x }:\n  x.y\n");
     let nix = Evaluator::builder().host(host).build()?;
-    let error = nix.eval("import /etc/a.nix { x = { }; }").expect_err("there is no y");
+    let error = nix
+        .eval("import /etc/a.nix { x = { }; }")
+        .expect_err("there is no y");
     let span = error.diagnostic().span.clone().expect("a place");
     assert_eq!(span.location(), "/etc/a.nix:2:5");
     assert_eq!(span.text(), Some(&b"y"[..]));
-    let error = nix.eval("{ a = 1;\n  a = 2; }").expect_err("a is bound twice");
+    let error = nix
+        .eval("{ a = 1;\n  a = 2; }")
+        .expect_err("a is bound twice");
     assert_eq!(error.kind(), ErrorKind::Syntax);
     // Errors are plain data: they can be sent elsewhere.
-    let moved = std::thread::spawn(move || error.to_string()).join().expect("no panic");
+    let moved = std::thread::spawn(move || error.to_string())
+        .join()
+        .expect("no panic");
     assert!(moved.contains("«text»:2:3"), "{moved}");
     Ok(())
 }
 
 #[test]
 fn limits() -> Outcome {
-    let nix = Evaluator::builder().host(MemoryHost::new()).fuel(10_000).max_call_depth(100).build()?;
+    let nix = Evaluator::builder()
+        .host(MemoryHost::new())
+        .fuel(10_000)
+        .max_call_depth(100)
+        .build()?;
     let forever = "let f = n: if n == 0 then 0 else f (n - 1); in builtins.foldl' (a: b: b) 0 (builtins.genList (n: f 50) 100000)";
-    assert_eq!(nix.eval(forever).expect_err("out of steps").kind(), ErrorKind::Cancelled);
+    assert_eq!(
+        nix.eval(forever).expect_err("out of steps").kind(),
+        ErrorKind::Cancelled
+    );
     nix.set_fuel(None);
-    assert_eq!(nix.eval("let f = n: 1 + f n; in f 1").expect_err("too deep").kind(), ErrorKind::CallDepth);
-    let nix = Evaluator::builder().host(MemoryHost::new()).memory_limit(16 << 20).build()?;
+    assert_eq!(
+        nix.eval("let f = n: 1 + f n; in f 1")
+            .expect_err("too deep")
+            .kind(),
+        ErrorKind::CallDepth
+    );
+    let nix = Evaluator::builder()
+        .host(MemoryHost::new())
+        .memory_limit(16 << 20)
+        .build()?;
     let large = "builtins.length (builtins.genList (n: n) 100000000)";
-    assert_eq!(nix.eval(large).expect_err("too large").kind(), ErrorKind::Memory);
+    assert_eq!(
+        nix.eval(large).expect_err("too large").kind(),
+        ErrorKind::Memory
+    );
     assert_eq!(nix.eval("1 + 1")?.as_int()?, 2);
     Ok(())
 }

@@ -47,7 +47,12 @@ fn cases() -> Vec<Case> {
             if file.extension().is_none_or(|e| e != "nix") {
                 continue;
             }
-            let name = file.strip_prefix(root()).unwrap_or(&file).with_extension("").display().to_string();
+            let name = file
+                .strip_prefix(root())
+                .unwrap_or(&file)
+                .with_extension("")
+                .display()
+                .to_string();
             let read = |extension| std::fs::read_to_string(file.with_extension(extension));
             let expected = match (read("out"), read("err")) {
                 (Ok(out), _) => Expected::Out(out),
@@ -55,7 +60,11 @@ fn cases() -> Vec<Case> {
                 _ => continue,
             };
             if name.contains(&only) {
-                cases.push(Case { name, file, expected });
+                cases.push(Case {
+                    name,
+                    file,
+                    expected,
+                });
             }
         }
     }
@@ -98,26 +107,36 @@ fn features(case: &Case) -> Vec<String> {
 }
 
 fn normal(text: &str) -> String {
-    text.replace(&root().display().to_string(), "/lang").trim_end().to_string()
+    text.replace(&root().display().to_string(), "/lang")
+        .trim_end()
+        .to_string()
 }
 
 /// What is wrong with a result, if anything.
 fn judge(case: &Case, result: &Result<String, Diagnostic>) -> Option<String> {
     match (&case.expected, result) {
         (Expected::Out(want), Ok(got)) if normal(want) == normal(got) => None,
-        (Expected::Out(want), Ok(got)) => {
-            Some(format!("expected\n    {}\n  got\n    {}", normal(want), normal(got)))
-        }
+        (Expected::Out(want), Ok(got)) => Some(format!(
+            "expected\n    {}\n  got\n    {}",
+            normal(want),
+            normal(got)
+        )),
         (Expected::Out(_), Err(e)) => Some(format!("failed: {}", normal(&e.to_string()))),
-        (Expected::Err(want), Ok(got)) => {
-            Some(format!("expected the error\n    {}\n  got\n    {}", normal(want), normal(got)))
-        }
+        (Expected::Err(want), Ok(got)) => Some(format!(
+            "expected the error\n    {}\n  got\n    {}",
+            normal(want),
+            normal(got)
+        )),
         (Expected::Err(want), Err(e)) => {
             let steps = std::iter::once(&e.message).chain(e.trace.iter().map(|t| &t.message));
             let found = steps.clone().any(|m| normal(m).contains(&normal(want)));
             (!found).then(|| {
                 let all: Vec<String> = steps.map(|m| normal(m)).collect();
-                format!("expected the error\n    {}\n  got\n    {}", normal(want), all.join("\n    "))
+                format!(
+                    "expected the error\n    {}\n  got\n    {}",
+                    normal(want),
+                    all.join("\n    ")
+                )
             })
         }
     }

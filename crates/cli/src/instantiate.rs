@@ -90,8 +90,11 @@ fn evaluate(session: &mut Session, options: &Instantiate) -> Result<(), Failure>
         process(session, options, value, &mut roots)?;
     }
     for file in &options.files {
-        let value =
-            if options.from_args { session.expression(file)? } else { session.file(file)? };
+        let value = if options.from_args {
+            session.expression(file)?
+        } else {
+            session.file(file)?
+        };
         process(session, options, value, &mut roots)?;
     }
     Ok(())
@@ -107,13 +110,21 @@ fn process(
     let value = session.machine.force(value)?;
     let root = session.machine.root(value);
     let whole = [String::new()];
-    let paths = if options.attrs.is_empty() { &whole[..] } else { &options.attrs[..] };
+    let paths = if options.attrs.is_empty() {
+        &whole[..]
+    } else {
+        &options.attrs[..]
+    };
     for path in paths {
         let m = &mut session.machine;
         let found = find_along(m, args, m.rooted(root), path)?;
         let value = m.force(found)?;
         if options.eval_only {
-            let value = if args.is_empty(m) { value } else { auto_call(m, args, value)? };
+            let value = if args.is_empty(m) {
+                value
+            } else {
+                auto_call(m, args, value)?
+            };
             show(session, options, value)?;
         } else {
             instantiate(session, options, value, roots)?;
@@ -130,17 +141,38 @@ fn show(session: &mut Session, options: &Instantiate, value: Value) -> Result<()
         // Without a newline, as the reference prints it.
         Output::Raw => {
             let text = m
-                .run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()])
+                .run_native(
+                    ops::coerce_to_string,
+                    &[value, ops::Coerce::INTERPOLATION.value()],
+                )
                 .map_err(|e| {
-                    e.context("while generating the nix-instantiate output", Default::default(), true)
+                    e.context(
+                        "while generating the nix-instantiate output",
+                        Default::default(),
+                        true,
+                    )
                 })?;
             return print(m.want_string(text)?.bytes());
         }
         Output::Xml => {
-            let text = xml(m, value, XmlOptions { strict: options.strict, location: options.location })?;
+            let text = xml(
+                m,
+                value,
+                XmlOptions {
+                    strict: options.strict,
+                    location: options.location,
+                },
+            )?;
             return print(&text);
         }
-        Output::Json => json(m, value, JsonOptions { strict: options.strict, copy_paths: true })?,
+        Output::Json => json(
+            m,
+            value,
+            JsonOptions {
+                strict: options.strict,
+                copy_paths: true,
+            },
+        )?,
         Output::Plain => {
             if options.strict {
                 value = m.run_native(ops::force_deep, &[value])?;
@@ -166,7 +198,9 @@ fn instantiate(
         let output = package.output_name(m)?;
         package.release(m);
         if output.is_empty() {
-            return Err(Failure::Other(format!("derivation '{path}' lacks an 'outputName' attribute")));
+            return Err(Failure::Other(format!(
+                "derivation '{path}' lacks an 'outputName' attribute"
+            )));
         }
         let mut shown = path.clone();
         match &options.gc_root {
@@ -224,7 +258,9 @@ fn parse(options: &Instantiate) -> Result<(), Failure> {
         .map_err(|e| Failure::Other(format!("cannot get the current folder: {e}")))?;
     let features = options.common.settings.list("experimental-features");
     let features: Vec<&str> = features.iter().map(String::as_str).collect();
-    let one = |text: &[u8], origin: &str, dir: &Path| crate::parse::print_tree(text, origin, dir, &features, false);
+    let one = |text: &[u8], origin: &str, dir: &Path| {
+        crate::parse::print_tree(text, origin, dir, &features, false)
+    };
     if options.read_stdin {
         one(&read_stdin()?, "«stdin»", &cwd)?;
     }
@@ -233,9 +269,12 @@ fn parse(options: &Instantiate) -> Result<(), Failure> {
             one(file.as_bytes(), "«string»", &cwd)?;
         } else {
             let path = crate::parse::resolve(&cwd, file);
-            let text = std::fs::read(&path)
-                .map_err(|e| crate::parse::unreadable(&path, &e))?;
-            one(&text, &path.display().to_string(), path.parent().unwrap_or(&cwd))?;
+            let text = std::fs::read(&path).map_err(|e| crate::parse::unreadable(&path, &e))?;
+            one(
+                &text,
+                &path.display().to_string(),
+                path.parent().unwrap_or(&cwd),
+            )?;
         }
     }
     Ok(())

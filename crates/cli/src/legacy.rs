@@ -22,15 +22,14 @@ pub enum Parsed {
 /// Unknown flags, missing values, values that do not fit.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, UsageError> {
     let mut rest: VecDeque<String> = args.into_iter().collect();
-    let mut o = Instantiate { common: Common::load()?, location: true, ..Instantiate::default() };
-    let mut plain = false;
+    let mut o = Instantiate {
+        common: Common::load()?,
+        location: true,
+        ..Instantiate::default()
+    };
     while let Some(arg) = rest.pop_front() {
-        if plain {
-            o.files.push(arg);
-            continue;
-        }
+        // What follows is parsed all the same, by the original too.
         if arg == "--" {
-            plain = true;
             continue;
         }
         if let Some(first) = expand(&arg, &mut rest) {
@@ -59,7 +58,9 @@ fn expand(arg: &str, rest: &mut VecDeque<String>) -> Option<String> {
     if letters.chars().nth(1).is_none() || !letters.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
-    let end = letters.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(letters.len());
+    let end = letters
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(letters.len());
     if end < letters.len() {
         rest.push_front(letters[end..].to_string());
     }
@@ -70,7 +71,11 @@ fn expand(arg: &str, rest: &mut VecDeque<String>) -> Option<String> {
 }
 
 /// Takes the values of a flag.
-fn values(flag: &str, count: usize, rest: &mut VecDeque<String>) -> Result<Vec<String>, UsageError> {
+fn values(
+    flag: &str,
+    count: usize,
+    rest: &mut VecDeque<String>,
+) -> Result<Vec<String>, UsageError> {
     if rest.len() < count {
         return Err(UsageError(format!(
             "flag '{flag}' requires {count} argument(s), but only {} were given",
@@ -82,26 +87,32 @@ fn values(flag: &str, count: usize, rest: &mut VecDeque<String>) -> Result<Vec<S
 
 /// Takes the value of one of the command's own flags.
 fn value(flag: &str, rest: &mut VecDeque<String>) -> Result<String, UsageError> {
-    rest.pop_front().ok_or_else(|| UsageError(format!("'{flag}' requires an argument")))
+    rest.pop_front()
+        .ok_or_else(|| UsageError(format!("'{flag}' requires an argument")))
 }
 
 fn pair(flag: &str, rest: &mut VecDeque<String>) -> Result<(String, String), UsageError> {
     let mut both = values(flag, 2, rest)?.into_iter();
-    Ok((both.next().unwrap_or_default(), both.next().unwrap_or_default()))
+    Ok((
+        both.next().unwrap_or_default(),
+        both.next().unwrap_or_default(),
+    ))
 }
 
 fn one(o: &mut Instantiate, arg: &str, rest: &mut VecDeque<String>) -> Result<bool, UsageError> {
     match arg {
         // Common to all commands.
-        "--verbose" | "-v" | "--quiet" | "--debug" | "--no-build-output" | "-Q" | "--keep-failed"
-        | "-K" | "--keep-going" | "-k" | "--fallback" | "--repair" => {}
+        "--verbose" | "-v" | "--quiet" | "--debug" | "--no-build-output" | "-Q"
+        | "--keep-failed" | "-K" | "--keep-going" | "-k" | "--fallback" | "--repair" => {}
         "--log-format" | "--max-jobs" | "-j" | "--cores" | "--max-silent-time" | "--timeout"
         | "--eval-store" => {
             values(arg, 1, rest)?;
         }
         "--store" => {
             let mut store = values(arg, 1, rest)?;
-            o.common.settings.set("store", &store.pop().unwrap_or_default(), Source::Flag)?;
+            o.common
+                .settings
+                .set("store", &store.pop().unwrap_or_default(), Source::Flag)?;
         }
         "--override-flake" => {
             values(arg, 2, rest)?;

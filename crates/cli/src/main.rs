@@ -15,7 +15,9 @@ use std::path::Path;
 fn main() {
     let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = args.next().unwrap_or_default();
-    let name = Path::new(&program).file_name().map_or("nivis".into(), |n| n.to_string_lossy());
+    let name = Path::new(&program)
+        .file_name()
+        .map_or("nivis".into(), |n| n.to_string_lossy());
     let success = if name == "nix-instantiate" {
         nix_instantiate(args, &name)
     } else {

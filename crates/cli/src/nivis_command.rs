@@ -10,7 +10,12 @@ use nivis::select::find_along;
 use std::path::Path;
 
 #[derive(Parser)]
-#[command(name = "nivis", version, about = "The Nix language", max_term_width = 100)]
+#[command(
+    name = "nivis",
+    version,
+    about = "The Nix language",
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -202,7 +207,9 @@ impl CommonArgs {
     fn resolve(self) -> Result<Common, UsageError> {
         let mut common = Common::load()?;
         let pairs = |v: Vec<String>| -> Vec<(String, String)> {
-            v.chunks_exact(2).map(|p| (p[0].clone(), p[1].clone())).collect()
+            v.chunks_exact(2)
+                .map(|p| (p[0].clone(), p[1].clone()))
+                .collect()
         };
         let s = &mut common.settings;
         let mut set = |name: &str, value: &str| s.set(name, value, Source::Flag);
@@ -226,7 +233,11 @@ impl CommonArgs {
         }
         let switches = [
             (self.show_trace, "show-trace", "true"),
-            (self.no_show_trace && !self.show_trace, "show-trace", "false"),
+            (
+                self.no_show_trace && !self.show_trace,
+                "show-trace",
+                "false",
+            ),
             (self.trace_verbose, "trace-verbose", "true"),
             (self.abort_on_warn, "abort-on-warn", "true"),
             (self.restrict_eval, "restrict-eval", "true"),
@@ -249,7 +260,9 @@ impl CommonArgs {
         common.args.extend(named(Arg::Expr, self.arg));
         common.args.extend(named(Arg::Text, self.argstr));
         common.args.extend(named(Arg::File, self.arg_from_file));
-        common.args.extend(self.arg_from_stdin.into_iter().map(|n| (n, Arg::Stdin)));
+        common
+            .args
+            .extend(self.arg_from_stdin.into_iter().map(|n| (n, Arg::Stdin)));
         common.include = self.include;
         common.read_only = self.read_only;
         Ok(common)
@@ -285,7 +298,11 @@ pub fn run(args: impl Iterator<Item = String>) -> bool {
 pub fn instantiate_help() -> String {
     let mut command = Cli::command();
     match command.find_subcommand_mut("instantiate") {
-        Some(c) => c.clone().bin_name("nix-instantiate").render_help().to_string(),
+        Some(c) => c
+            .clone()
+            .bin_name("nix-instantiate")
+            .render_help()
+            .to_string(),
         None => String::new(),
     }
 }
@@ -323,8 +340,11 @@ fn instantiate_options(args: InstantiateArgs) -> Result<Instantiate, Failure> {
 fn parse(args: ParseArgs) -> Result<(), Failure> {
     let cwd = std::env::current_dir()
         .map_err(|e| Failure::Other(format!("cannot get the current folder: {e}")))?;
-    let features: Vec<&str> =
-        args.extra_experimental_features.iter().flat_map(|f| f.split_whitespace()).collect();
+    let features: Vec<&str> = args
+        .extra_experimental_features
+        .iter()
+        .flat_map(|f| f.split_whitespace())
+        .collect();
     let one = |text: &[u8], origin: &str, dir: &Path| {
         crate::parse::print_tree(text, origin, dir, &features, args.sexpr)
     };
@@ -338,7 +358,11 @@ fn parse(args: ParseArgs) -> Result<(), Failure> {
         }
         let path = crate::parse::resolve(&cwd, file);
         let text = std::fs::read(&path).map_err(|e| crate::parse::unreadable(&path, &e))?;
-        one(&text, &path.display().to_string(), path.parent().unwrap_or(&cwd))?;
+        one(
+            &text,
+            &path.display().to_string(),
+            path.parent().unwrap_or(&cwd),
+        )?;
     }
     Ok(())
 }
@@ -365,8 +389,12 @@ fn eval(mut args: EvalArgs) -> bool {
     common.read_only = !args.common.read_write_mode;
     // Evaluation of files is never pure; that of an expression is unless told otherwise.
     if args.file.is_some() {
-        if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true) {
-            report_plain(&Failure::Usage("files are not compatible with '--pure-eval'".to_string()), "nivis eval");
+        if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true)
+        {
+            report_plain(
+                &Failure::Usage("files are not compatible with '--pure-eval'".to_string()),
+                "nivis eval",
+            );
             return false;
         }
         common.pure_by_default = false;
@@ -405,7 +433,12 @@ fn evaluate(session: &mut Session, args: &EvalArgs) -> Result<(), Failure> {
     };
     let value = session.machine.force(value)?;
     let root = session.machine.root(value);
-    let mut paths: Vec<&str> = args.attrs.iter().chain(&args.attr).map(String::as_str).collect();
+    let mut paths: Vec<&str> = args
+        .attrs
+        .iter()
+        .chain(&args.attr)
+        .map(String::as_str)
+        .collect();
     if paths.is_empty() {
         paths.push("");
     }
@@ -432,13 +465,29 @@ fn show(session: &mut Session, args: &EvalArgs, value: Value) -> Result<(), Fail
         return crate::write_to::write_to(m, value, Path::new(path));
     }
     if args.raw {
-        let text = m.run_native(ops::coerce_to_string, &[value, ops::Coerce::PATH.value()]).map_err(
-            |e| e.context("while generating the eval command output", Default::default(), true),
-        )?;
+        let text = m
+            .run_native(
+                ops::coerce_to_string,
+                &[value, ops::Coerce::INTERPOLATION.value()],
+            )
+            .map_err(|e| {
+                e.context(
+                    "while generating the eval command output",
+                    Default::default(),
+                    true,
+                )
+            })?;
         return print(m.want_string(text)?.bytes());
     }
     let mut text = if args.json {
-        json(m, value, JsonOptions { strict: true, copy_paths: false })?
+        json(
+            m,
+            value,
+            JsonOptions {
+                strict: true,
+                copy_paths: false,
+            },
+        )?
     } else {
         print_forced(m, value)?
     };

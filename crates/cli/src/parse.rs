@@ -32,10 +32,18 @@ pub fn print_tree(
     let origin = nivis::eval::Origin::Text(origin.trim_matches(['«', '»']).into());
     if let Err(e) = m.load_text(text, origin, dir) {
         let options = crate::session::render_options(false);
-        return Err(Failure::Shown(render(&Diagnostic::resolve(&m, &e), &options)));
+        return Err(Failure::Shown(render(
+            &Diagnostic::resolve(&m, &e),
+            &options,
+        )));
     }
-    let tree = nivis::syntax::parse(text, &options)
-        .map_err(|errors| Failure::Other(errors.first().map_or_else(String::new, |e| e.message.to_string())))?;
+    let tree = nivis::syntax::parse(text, &options).map_err(|errors| {
+        Failure::Other(
+            errors
+                .first()
+                .map_or_else(String::new, |e| e.message.to_string()),
+        )
+    })?;
     let mut out = if sexpr {
         tree.to_sexpr().into_bytes()
     } else {

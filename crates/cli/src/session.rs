@@ -1,10 +1,10 @@
 //! One run of a command: settings, the machine, what is evaluated, and how failures end it.
 
 use crate::settings::{Settings, Source, UsageError, parse_nix_path};
-use nivis::eval::lint::{Lint, Lints};
-use nivis::eval::{Error, Machine, Origin, Symbol, Value};
 use nivis::builtins::host::{Access, SystemHost};
 use nivis::diagnostic::Diagnostic;
+use nivis::eval::lint::{Lint, Lints};
+use nivis::eval::{Error, Machine, Origin, Symbol, Value};
 use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
 use nivis::store::StoreDir;
@@ -71,7 +71,10 @@ impl Common {
     /// # Errors
     /// When one of them cannot be understood.
     pub fn load() -> Result<Common, UsageError> {
-        Ok(Common { settings: Settings::load()?, ..Common::default() })
+        Ok(Common {
+            settings: Settings::load()?,
+            ..Common::default()
+        })
     }
 
     /// `--impure`
@@ -105,8 +108,12 @@ impl Session {
         for warning in &settings.warnings {
             warn(warning);
         }
-        let cwd = std::env::current_dir()
-            .map_err(|e| (None, Failure::Other(format!("cannot get the current folder: {e}"))))?;
+        let cwd = std::env::current_dir().map_err(|e| {
+            (
+                None,
+                Failure::Other(format!("cannot get the current folder: {e}")),
+            )
+        })?;
         let machine_settings = machine_settings(common, &cwd);
         let host = host(common, &machine_settings, &cwd).map_err(|e| (None, e))?;
         let mut machine = Machine::new(Rc::new(host), machine_settings);
@@ -114,7 +121,13 @@ impl Session {
         watch_interrupts(&machine);
         let args = AutoArgs::new(&mut machine, []);
         let show_trace = settings.switch("show-trace").unwrap_or(false);
-        let mut session = Session { machine, args, gc_warned: false, show_trace, cwd };
+        let mut session = Session {
+            machine,
+            args,
+            gc_warned: false,
+            show_trace,
+            cwd,
+        };
         match session.auto_args(&common.args) {
             Ok(args) => session.args = args,
             Err(e) => return Err((Some(Box::new(session)), e)),
@@ -129,9 +142,8 @@ impl Session {
                 Arg::Text(text) => self.machine.string(text),
                 Arg::Expr(text) => self.expression(text)?,
                 Arg::File(path) => {
-                    let bytes = std::fs::read(path).map_err(|e| {
-                        Failure::Other(format!("cannot read '{path}': {e}"))
-                    })?;
+                    let bytes = std::fs::read(path)
+                        .map_err(|e| Failure::Other(format!("cannot read '{path}': {e}")))?;
                     self.machine.string(bytes)
                 }
                 Arg::Stdin => {
@@ -147,7 +159,9 @@ impl Session {
     /// The unevaluated value of an expression; relative paths start at the current folder.
     pub fn expression(&mut self, text: &str) -> Result<Value, Failure> {
         let cwd = self.cwd.clone();
-        Ok(self.machine.load_text(text.as_bytes(), Origin::Text("string".into()), &cwd)?)
+        Ok(self
+            .machine
+            .load_text(text.as_bytes(), Origin::Text("string".into()), &cwd)?)
     }
 
     /// The unevaluated value of standard input.
@@ -166,7 +180,9 @@ impl Session {
     /// What file a command line's argument means.
     pub fn file_path(&mut self, name: &str) -> Result<PathBuf, Failure> {
         if crate::settings::is_pseudo_url(name) || name.starts_with("flake:") {
-            return Err(Failure::Other(format!("'{name}' cannot be fetched: fetchers are not available")));
+            return Err(Failure::Other(format!(
+                "'{name}' cannot be fetched: fetchers are not available"
+            )));
         }
         if let Some(inner) = name.strip_prefix('<').and_then(|n| n.strip_suffix('>'))
             && !inner.is_empty()
@@ -196,7 +212,10 @@ impl Session {
         match failure {
             Failure::Eval(e) => {
                 let options = render_options(self.show_trace);
-                eprint!("{}", render(&Diagnostic::resolve(&self.machine, e), &options));
+                eprint!(
+                    "{}",
+                    render(&Diagnostic::resolve(&self.machine, e), &options)
+                );
             }
             other => report_plain(other, ""),
         }
@@ -209,12 +228,17 @@ impl Session {
         }
         let text = nivis::stats::stats_json(
             &self.machine,
-            nivis::stats::ProcessUse { cpu_seconds: cpu_seconds() },
+            nivis::stats::ProcessUse {
+                cpu_seconds: cpu_seconds(),
+            },
         );
         match std::env::var_os("NIX_SHOW_STATS_PATH") {
             Some(path) if path != "-" => {
                 if let Err(e) = std::fs::write(&path, text + "\n") {
-                    warn(&format!("cannot write '{}': {e}", Path::new(&path).display()));
+                    warn(&format!(
+                        "cannot write '{}': {e}",
+                        Path::new(&path).display()
+                    ));
                 }
             }
             _ => eprintln!("{text}"),
@@ -255,7 +279,9 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
-        Err(e) => Err(Failure::Other(format!("cannot write to standard output: {e}"))),
+        Err(e) => Err(Failure::Other(format!(
+            "cannot write to standard output: {e}"
+        ))),
     }
 }
 
@@ -272,8 +298,11 @@ pub fn read_stdin() -> Result<Vec<u8>, Failure> {
 /// Seconds of CPU time so far, of the only thread that evaluates.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let nanoseconds: u64 =
-        text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or_default();
+    let nanoseconds: u64 = text
+        .split_whitespace()
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_default();
     nanoseconds as f64 / 1e9
 }
 
@@ -305,7 +334,9 @@ fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
         let mut elements = common.include.clone();
         match std::env::var_os("NIX_PATH") {
             // The flag wins over the variable, the variable over files.
-            Some(v) if !given.by_flag("nix-path") => elements.extend(parse_nix_path(&v.to_string_lossy())),
+            Some(v) if !given.by_flag("nix-path") => {
+                elements.extend(parse_nix_path(&v.to_string_lossy()))
+            }
             _ => elements.extend(given.list("nix-path")),
         }
         if !restrict_eval {
@@ -343,7 +374,10 @@ fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
         store_dir: std::env::var("NIX_STORE_DIR")
             .or_else(|_| std::env::var("NIX_STORE"))
             .unwrap_or_else(|_| defaults.store_dir.clone()),
-        allowed_paths: nix_path.iter().map(|(_, path)| PathBuf::from(path)).collect(),
+        allowed_paths: nix_path
+            .iter()
+            .map(|(_, path)| PathBuf::from(path))
+            .collect(),
         nix_path,
         lints: Lints {
             url_literals: lint(given, "lint-url-literals"),
@@ -363,12 +397,26 @@ fn lint(settings: &Settings, name: &str) -> Lint {
 }
 
 /// The file system as the settings let it be seen, and the store that is written to.
-fn host(common: &Common, settings: &nivis::eval::Settings, cwd: &Path) -> Result<SystemHost, Failure> {
+fn host(
+    common: &Common,
+    settings: &nivis::eval::Settings,
+    cwd: &Path,
+) -> Result<SystemHost, Failure> {
     let dir = StoreDir::new(&settings.store_dir).map_err(|e| Failure::Other(e.to_string()))?;
     let mut host = SystemHost::new(dir);
-    let given = common.settings.get("store").map(String::from).or_else(|| std::env::var("NIX_REMOTE").ok());
-    if let Some(folder) = store_folder(given.as_deref().unwrap_or("auto"), &settings.store_dir, cwd)? {
-        host = if common.read_only { host.reading_store_at(folder) } else { host.writing_to(folder) };
+    let given = common
+        .settings
+        .get("store")
+        .map(String::from)
+        .or_else(|| std::env::var("NIX_REMOTE").ok());
+    if let Some(folder) =
+        store_folder(given.as_deref().unwrap_or("auto"), &settings.store_dir, cwd)?
+    {
+        host = if common.read_only {
+            host.reading_store_at(folder)
+        } else {
+            host.writing_to(folder)
+        };
     }
     let access = match (settings.pure_eval, settings.restrict_eval) {
         (true, _) => Access::Pure,
@@ -387,7 +435,11 @@ fn store_folder(uri: &str, store_dir: &str, cwd: &Path) -> Result<Option<PathBuf
     let below = |root: &str| Some(cwd.join(root).join(store_dir.trim_start_matches('/')));
     let (scheme, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let parameter = |name: &str| {
-        parameters.split('&').find_map(|p| p.split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v))
+        parameters.split('&').find_map(|p| {
+            p.split_once('=')
+                .filter(|(n, _)| *n == name)
+                .map(|(_, v)| v)
+        })
     };
     match scheme {
         "" | "auto" | "daemon" | "local" => Ok(match (parameter("real"), parameter("root")) {
@@ -398,7 +450,9 @@ fn store_folder(uri: &str, store_dir: &str, cwd: &Path) -> Result<Option<PathBuf
         "dummy://" => Ok(None),
         path if path.starts_with(['/', '.']) => Ok(below(path)),
         path if path.starts_with("local://") => Ok(below(&path["local://".len()..])),
-        _ => Err(Failure::Other(format!("don't know how to open Nix store '{uri}'"))),
+        _ => Err(Failure::Other(format!(
+            "don't know how to open Nix store '{uri}'"
+        ))),
     }
 }
 
@@ -422,4 +476,3 @@ fn default_nix_path() -> Vec<String> {
     }
     found
 }
-

@@ -33,7 +33,9 @@ impl Settings {
     pub fn load() -> Result<Settings, UsageError> {
         let mut settings = Settings::default();
         if env("NIX_ABORT_ON_WARN").is_some_and(|v| matches!(v.as_str(), "1" | "yes" | "true")) {
-            settings.values.insert("abort-on-warn".into(), ("true".into(), None));
+            settings
+                .values
+                .insert("abort-on-warn".into(), ("true".into(), None));
         }
         let conf_dir = env("NIX_CONF_DIR").unwrap_or_else(|| "/etc/nix".into());
         settings.apply_file(&Path::new(&conf_dir).join("nix.conf"))?;
@@ -74,13 +76,17 @@ impl Settings {
     /// # Errors
     /// When there is no such setting or the value does not fit.
     pub fn set(&mut self, name: &str, value: &str, source: Source) -> Result<(), UsageError> {
-        let resolved = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
+        let resolved = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == name)
+            .map_or(name, |(_, name)| name);
         if let Some(base) = resolved.strip_prefix("extra-")
             && VALUED.contains(&base)
         {
             let before = self.get(base).unwrap_or_default();
             let joined = format!("{before} {value}");
-            self.values.insert(base.to_string(), (joined.trim().to_string(), Some(source)));
+            self.values
+                .insert(base.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
         }
         let fits = if SWITCHES.contains(&resolved) {
@@ -97,9 +103,12 @@ impl Settings {
             return Err(UsageError(format!("unknown setting '{name}'")));
         };
         if !fits {
-            return Err(UsageError(format!("setting '{resolved}' has invalid value '{value}'")));
+            return Err(UsageError(format!(
+                "setting '{resolved}' has invalid value '{value}'"
+            )));
         }
-        self.values.insert(resolved.to_string(), (value.to_string(), Some(source)));
+        self.values
+            .insert(resolved.to_string(), (value.to_string(), Some(source)));
         Ok(())
     }
 
@@ -115,12 +124,18 @@ impl Settings {
 
     /// Whether a flag (and no file) gave this setting.
     pub fn by_flag(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(|(_, s)| *s == Some(Source::Flag))
+        self.values
+            .get(name)
+            .is_some_and(|(_, s)| *s == Some(Source::Flag))
     }
 
     /// The words of a list setting.
     pub fn list(&self, name: &str) -> Vec<String> {
-        self.get(name).unwrap_or_default().split_whitespace().map(String::from).collect()
+        self.get(name)
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(String::from)
+            .collect()
     }
 
     /// Takes a long flag that names a setting: `--pure-eval`, `--no-pure-eval`, `--system X`. Returns whether
@@ -133,8 +148,13 @@ impl Settings {
         flag: &str,
         next: &mut dyn FnMut(&str, usize) -> Result<Vec<String>, UsageError>,
     ) -> Result<bool, UsageError> {
-        let Some(name) = flag.strip_prefix("--") else { return Ok(false) };
-        let resolved = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
+        let Some(name) = flag.strip_prefix("--") else {
+            return Ok(false);
+        };
+        let resolved = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == name)
+            .map_or(name, |(_, name)| name);
         if SWITCHES.contains(&resolved) {
             self.set(resolved, "true", Source::Flag)?;
             return Ok(true);
@@ -148,7 +168,11 @@ impl Settings {
         let base = resolved.strip_prefix("extra-").unwrap_or(resolved);
         if VALUED.contains(&base) || base == MEMORY_LIMIT {
             let values = next(flag, 1)?;
-            self.set(resolved, values.first().map_or("", String::as_str), Source::Flag)?;
+            self.set(
+                resolved,
+                values.first().map_or("", String::as_str),
+                Source::Flag,
+            )?;
             return Ok(true);
         }
         Ok(false)
@@ -156,7 +180,9 @@ impl Settings {
 
     /// The memory limit in bytes: the one given, else three quarters of what the machine and its limits allow.
     pub fn memory_limit(&self) -> usize {
-        self.get(MEMORY_LIMIT).and_then(bytes_of).unwrap_or_else(default_memory_limit)
+        self.get(MEMORY_LIMIT)
+            .and_then(bytes_of)
+            .unwrap_or_else(default_memory_limit)
     }
 }
 
@@ -169,7 +195,11 @@ fn env(name: &str) -> Option<String> {
 
 fn user_files() -> Vec<PathBuf> {
     if let Some(files) = env("NIX_USER_CONF_FILES") {
-        return files.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect();
+        return files
+            .split(':')
+            .filter(|f| !f.is_empty())
+            .map(PathBuf::from)
+            .collect();
     }
     let home = env("HOME").unwrap_or_default();
     let own = env("NIX_CONFIG_HOME")
@@ -178,7 +208,11 @@ fn user_files() -> Vec<PathBuf> {
         .unwrap_or_else(|| Path::new(&home).join(".config/nix"));
     let dirs = env("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".into());
     std::iter::once(own)
-        .chain(dirs.split(':').filter(|d| !d.is_empty()).map(|d| Path::new(d).join("nix")))
+        .chain(
+            dirs.split(':')
+                .filter(|d| !d.is_empty())
+                .map(|d| Path::new(d).join("nix")),
+        )
         .map(|d| d.join("nix.conf"))
         .collect()
 }
@@ -195,14 +229,21 @@ fn parse_lines(
     for line in text.split('\n') {
         let line = line.split('#').next().unwrap_or("");
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let wrong =
-            || UsageError(format!("syntax error in configuration line '{line}' in '{}'", path.display()));
+        let wrong = || {
+            UsageError(format!(
+                "syntax error in configuration line '{line}' in '{}'",
+                path.display()
+            ))
+        };
         match words.as_slice() {
             [] => {}
             [include @ ("include" | "!include"), file] => {
                 let file = path.parent().unwrap_or(Path::new("/")).join(file);
                 if depth >= INCLUDES {
-                    return Err(UsageError(format!("too many nested includes in '{}'", path.display())));
+                    return Err(UsageError(format!(
+                        "too many nested includes in '{}'",
+                        path.display()
+                    )));
                 }
                 match std::fs::read(&file) {
                     Ok(bytes) => {
@@ -248,16 +289,30 @@ fn bytes_of(text: &str) -> Option<usize> {
 fn default_memory_limit() -> usize {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let kib = |line: &str| -> Option<usize> {
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
+        line.split_whitespace()
+            .nth(1)?
+            .parse::<usize>()
+            .ok()?
+            .checked_mul(1024)
     };
-    let total = read("/proc/meminfo").lines().find(|l| l.starts_with("MemTotal:")).and_then(kib);
-    let group = read("/sys/fs/cgroup/memory.max").trim().parse::<usize>().ok();
+    let total = read("/proc/meminfo")
+        .lines()
+        .find(|l| l.starts_with("MemTotal:"))
+        .and_then(kib);
+    let group = read("/sys/fs/cgroup/memory.max")
+        .trim()
+        .parse::<usize>()
+        .ok();
     let space = read("/proc/self/limits")
         .lines()
         .find_map(|l| l.strip_prefix("Max address space"))
         .and_then(|l| l.split_whitespace().next()?.parse::<usize>().ok());
     let limits = [total, group, space];
-    limits.into_iter().flatten().min().map_or(usize::MAX, |m| m / 4 * 3)
+    limits
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(usize::MAX, |m| m / 4 * 3)
 }
 
 /// The elements of a search path: separated by colons, which URLs may contain.
@@ -267,8 +322,12 @@ pub fn parse_nix_path(text: &str) -> Vec<String> {
     while !rest.is_empty() {
         let mut end = rest.find(':').unwrap_or(rest.len());
         let value = rest[..end].rfind('=').map_or(0, |i| i + 1);
-        if end < rest.len() && (is_pseudo_url(&rest[value..]) || rest[value..].starts_with("flake:")) {
-            end = rest[end + 1..].find(':').map_or(rest.len(), |i| end + 1 + i);
+        if end < rest.len()
+            && (is_pseudo_url(&rest[value..]) || rest[value..].starts_with("flake:"))
+        {
+            end = rest[end + 1..]
+                .find(':')
+                .map_or(rest.len(), |i| end + 1 + i);
         }
         if end > 0 || end < rest.len() {
             elements.push(rest[..end].to_string());
@@ -282,7 +341,9 @@ pub fn parse_nix_path(text: &str) -> Vec<String> {
 pub fn is_pseudo_url(text: &str) -> bool {
     const SCHEMES: [&str; 7] = ["http", "https", "file", "channel", "git", "s3", "ssh"];
     text.starts_with("channel:")
-        || text.split_once("://").is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
+        || text
+            .split_once("://")
+            .is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
 }
 
 #[cfg(test)]
@@ -292,8 +353,14 @@ mod tests {
     #[test]
     fn search_paths_may_hold_urls() {
         assert_eq!(parse_nix_path("a:b=/c"), ["a", "b=/c"]);
-        assert_eq!(parse_nix_path("n=https://x/y.tar.gz:z"), ["n=https://x/y.tar.gz", "z"]);
-        assert_eq!(parse_nix_path("n=channel:nixos:z=flake:nixpkgs"), ["n=channel:nixos", "z=flake:nixpkgs"]);
+        assert_eq!(
+            parse_nix_path("n=https://x/y.tar.gz:z"),
+            ["n=https://x/y.tar.gz", "z"]
+        );
+        assert_eq!(
+            parse_nix_path("n=channel:nixos:z=flake:nixpkgs"),
+            ["n=channel:nixos", "z=flake:nixpkgs"]
+        );
         assert!(parse_nix_path("").is_empty());
     }
 

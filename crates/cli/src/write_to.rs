@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 /// When the path exists, a name is no file name, a value is neither string nor set, or writing fails.
 pub fn write_to(m: &mut Machine, value: Value, path: &Path) -> Result<(), Failure> {
     if std::fs::symlink_metadata(path).is_ok() {
-        return Err(Failure::Other(format!("path '{}' already exists", path.display())));
+        return Err(Failure::Other(format!(
+            "path '{}' already exists",
+            path.display()
+        )));
     }
     let root = m.root(value);
     let mut todo: Vec<(Value, PathBuf)> = vec![(value, path.to_path_buf())];
     while let Some((value, path)) = todo.pop() {
         let value = m.force(value)?;
-        let fail = |e: std::io::Error| Failure::Other(format!("cannot write '{}': {e}", path.display()));
+        let fail =
+            |e: std::io::Error| Failure::Other(format!("cannot write '{}': {e}", path.display()));
         match value.type_of() {
             Type::String => {
                 let text = m.want_string(value)?;
