@@ -853,6 +853,15 @@ impl Machine {
         Ok(())
     }
 
+    /// Fails when the running native function is nested too deeply, where `nesting` counts what it keeps on the stack
+    /// instead of calling itself.
+    pub(crate) fn check_nesting(&self, nesting: usize) -> Result<()> {
+        if self.depth() as usize + nesting > self.settings.max_call_depth as usize + 1 {
+            return Err(self.too_deep());
+        }
+        Ok(())
+    }
+
     #[cold]
     fn too_deep(&self) -> Error {
         Error::new(

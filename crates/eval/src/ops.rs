@@ -395,6 +395,7 @@ fn compare(m: &mut Machine, a: &mut Activation, nested: bool) -> Result<Step> {
             m.truncate_locals(a, n - 3);
             continue;
         };
+        m.check_nesting(n / 3)?;
         let next = m.heap.int(at + 1);
         m.set_local(a, n - 1, next);
         if p == q && !p.is_thunk() {
@@ -793,6 +794,7 @@ pub fn force_deep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             m.truncate_locals(a, n - 2);
             continue;
         };
+        m.check_nesting(n / 2)?;
         let next = m.heap.int(index as i64 + 1);
         m.set_local(a, n - 1, next);
         if part.is_thunk() {
