@@ -282,7 +282,18 @@ fn deep_sources_compile() {
     let n = 20_000;
     for (open, middle, close) in [("(", "1", ")"), ("[", "", "]"), ("{ a = ", "1", "; }"), ("x: ", "1", "")] {
         let text = format!("{}{middle}{}", open.repeat(n), close.repeat(n));
-        let mut m = machine(Settings::default());
+        let mut m = machine(Settings { max_call_depth: 100_000, ..Settings::default() });
         deep(&mut m, &text).unwrap();
     }
+}
+
+#[test]
+fn deep_values_are_nested_no_deeper_than_calls() {
+    let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let mut m = machine(Settings::default());
+    deep(&mut m, &nested(10_000)).unwrap();
+    let error = deep(&mut m, &nested(10_100)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CallDepth);
+    let n = nested(10_100);
+    fails(&format!("{n} == {n}"), ErrorKind::CallDepth, "stack overflow");
 }
