@@ -1,0 +1,1 @@
+let nan = (1.0e308 * 10) - (1.0e308 * 10); in [ (nan == nan) ([ nan ] == [ nan ]) (nan != nan) ]

@@ -1,0 +1,1 @@
+let f = builtins.toFile "x" "y"; in f == builtins.unsafeDiscardStringContext f

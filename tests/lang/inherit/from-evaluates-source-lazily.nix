@@ -1,0 +1,1 @@
+{ inherit (throw "no") a; b = 1; }.b

@@ -1,0 +1,1 @@
+builtins.foldl' (a: b: b) (throw "initial is not forced") [ 1 2 ]

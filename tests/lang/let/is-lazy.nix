@@ -1,0 +1,1 @@
+let a = throw "no"; in 1

@@ -1,0 +1,1 @@
+let a = b.c.d; b = { }; in 1

@@ -1,0 +1,1 @@
+let mk = self: { a = 1; b = self.a; }; x = mk x; in x.b

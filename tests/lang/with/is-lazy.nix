@@ -1,0 +1,1 @@
+with (throw "no"); 1

@@ -1,0 +1,1 @@
+with builtins.trace "once" { a = 1; }; a + a
