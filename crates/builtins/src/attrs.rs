@@ -253,11 +253,7 @@ fn cat_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn map_attrs(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let attrs = m.want_attrs(args[1])?;
-    let f = args[0];
-    Ok(m.map_attrs(attrs, |m, name, value| {
-        let name = m.symbol_string(name);
-        m.delay_call2(f, name, value)
-    }))
+    Ok(m.delay_map_attrs(args[0], attrs))
 }
 
 fn zip_attrs_with(m: &mut Machine, a: &mut Activation) -> Result<Step> {

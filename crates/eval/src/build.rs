@@ -65,6 +65,31 @@ impl Machine {
         new
     }
 
+    /// A set with the names of another one but no positions, each value the suspended application of `function`
+    /// to name and old value.
+    pub fn delay_map_attrs(&mut self, function: Value, attrs: AttrsRef) -> Value {
+        let function = function.resolved();
+        let attrs = self.heap.flat(attrs);
+        let shape = self.shape_without_positions(attrs.shape());
+        let new = self.heap.attrs_uninit(shape, shape.len());
+        for i in 0..shape.len() {
+            let short = if function.is_function() {
+                self.heap.apply_attr_thunk(function, attrs, i)
+            } else {
+                None
+            };
+            let v = match short {
+                Some(v) => v,
+                None => {
+                    let name = self.symbol_string(shape.symbol(i));
+                    self.delay_call2(function, name, attrs.at(i))
+                }
+            };
+            self.heap.attrs_init(new, i, v);
+        }
+        new
+    }
+
     fn shape_without_positions(&mut self, shape: Shape) -> Shape {
         let names = (0..shape.len()).map(|i| (shape.symbol(i), PosId::NONE));
         if (0..shape.len()).all(|i| shape.pos(i).is_none()) {
@@ -151,7 +176,7 @@ impl Machine {
             return self.heap.empty_attrs;
         }
         let mut common = Vec::new();
-        if left.len() < right.len() {
+        if left.len_at_most() < right.len_at_most() {
             // The larger side may be a whole package set: it is searched, not joined.
             for (symbol, ..) in left.iter() {
                 if let Some((value, pos)) = right.entry(symbol) {
@@ -162,7 +187,7 @@ impl Machine {
             let found = right.iter().filter(|(symbol, ..)| left.position(*symbol).is_some());
             common.extend(found.map(|(symbol, value, pos)| (symbol, pos, value)));
         }
-        if common.len() == right.len() {
+        if right.flat_shape().is_some_and(|s| s.len() == common.len()) {
             return right.value();
         }
         self.attrs_sorted(&common)

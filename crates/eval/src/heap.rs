@@ -38,8 +38,9 @@ pub(crate) mod state {
     pub const VALUE: u64 = 1;
     /// Suspended application: the word points to a function object, the payload is its argument.
     pub const APPLY1: u64 = 2;
-    /// Like `APPLY1` with a second argument in a third word.
-    pub const APPLY2: u64 = 3;
+    /// Suspended application to name and value of an attribute: the word points to a function object, the
+    /// payload to a flat set (48 bits) and the attribute's index in it (16 bits).
+    pub const APPLY_ATTR: u64 = 3;
     /// Suspended selection: the word points to a thunk, the payload holds symbol and position.
     pub const SELECT: u64 = 4;
     /// Failed: the payload is the index of the error.
@@ -47,7 +48,7 @@ pub(crate) mod state {
     /// Being evaluated: the word's pointer is that of the former state, the payload is kept, and the
     /// bits below say which state to go back to when evaluation is cancelled.
     pub const BLACKHOLE_CODE: u64 = 6;
-    /// Being evaluated, formerly `APPLY1`, `APPLY2` or `SELECT`.
+    /// Being evaluated, formerly `APPLY1`, `APPLY_ATTR` or `SELECT`.
     pub const BLACKHOLE_OTHER: u64 = 7;
     pub const MASK: u64 = 7;
 }
@@ -717,15 +718,21 @@ impl Heap {
         Value(p as u64)
     }
 
-    /// The suspended application of a function object to two arguments.
-    pub(crate) fn apply2_thunk(&mut self, function: Value, first: Value, second: Value) -> Value {
+    /// The suspended application of a function object to name and value of the attribute at `index` of a
+    /// flat set; `None` when the index is too large to be kept.
+    pub(crate) fn apply_attr_thunk(
+        &mut self,
+        function: Value,
+        attrs: AttrsRef,
+        index: usize,
+    ) -> Option<Value> {
         debug_assert!(function.is_function());
+        let index = u16::try_from(index).ok()?;
         self.stats.thunks += 1;
-        let p = self.alloc(3);
-        write(p, 0, function.addr() as u64 | state::APPLY2);
-        write(p, 1, first.0);
-        write(p, 2, second.0);
-        Value(p as u64)
+        let p = self.alloc(2);
+        write(p, 0, function.addr() as u64 | state::APPLY_ATTR);
+        write(p, 1, attrs.0.addr() as u64 | u64::from(index) << 48);
+        Some(Value(p as u64))
     }
 
     /// A thunk that is evaluated already, where one is needed to point to.
@@ -975,9 +982,11 @@ impl ThunkPtr {
     pub fn payload(self) -> u64 {
         read(self.0, 1)
     }
-    #[inline(always)]
-    pub fn payload2(self) -> u64 {
-        read(self.0, 2)
+    /// Set and index that the payload of `APPLY_ATTR` holds.
+    pub fn payload_attr(self) -> (AttrsRef, usize) {
+        let payload = self.payload();
+        let set = Value(payload & 0xffff_ffff_ffff | tag::ATTRS);
+        (AttrsRef(set), (payload >> 48) as usize)
     }
     /// The value, if evaluated.
     #[inline(always)]
@@ -1293,6 +1302,9 @@ pub struct AttrsRef(pub(crate) Value);
 /// Most layers that a set may have above its lowest one.
 pub(crate) const MAX_LAYERS: usize = 8;
 
+/// The length of a layered set that was not counted yet.
+const UNCOUNTED: u32 = u32::MAX;
+
 const LAYERED: u64 = 1;
 const JOINED: u64 = 2;
 
@@ -1343,15 +1355,38 @@ impl AttrsRef {
     pub fn len(self) -> usize {
         let set = self.joined();
         let head = set.head();
-        if head & LAYERED != 0 {
-            (read(set.0.addr(), 2) & 0xffff_ffff) as usize
-        } else {
-            Shape(head as usize).len()
+        if head & LAYERED != 0 { set.layered_len() } else { Shape(head as usize).len() }
+    }
+    /// The number of names in a layered set, counted when first asked for.
+    #[cold]
+    fn layered_len(self) -> usize {
+        let word = read(self.0.addr(), 2);
+        if word as u32 != UNCOUNTED {
+            return word as u32 as usize;
         }
+        let len = self.iter().count();
+        write(self.0.addr(), 2, word & !u64::from(UNCOUNTED) | len as u64);
+        len
+    }
+    /// The number of names, or a number that it does not exceed where that is quicker to say.
+    pub(crate) fn len_at_most(self) -> usize {
+        let mut set = self.joined();
+        let mut len = 0;
+        while let Some((upper, lower)) = set.layers() {
+            let word = read(set.0.addr(), 2) as u32;
+            if word != UNCOUNTED {
+                return len + word as usize;
+            }
+            len += upper.len();
+            set = lower;
+        }
+        len + set.shape().len()
     }
     /// Whether it has no attributes.
+    #[inline(always)]
     pub fn is_empty(self) -> bool {
-        self.len() == 0
+        // A layered set has at least those of its layers.
+        self.joined().flat_shape().is_some_and(Shape::is_empty)
     }
     /// The value of a name; an evaluated thunk is followed. Logarithmic time.
     #[inline]
@@ -1390,7 +1425,7 @@ impl AttrsRef {
     /// Name, value and position of each attribute, ordered by symbol (not by name).
     pub fn iter(self) -> AttrsIter {
         let mut iter =
-            AttrsIter { sets: [self; MAX_LAYERS + 1], next: [0; MAX_LAYERS + 1], count: 0, left: self.len() };
+            AttrsIter { sets: [self; MAX_LAYERS + 1], next: [0; MAX_LAYERS + 1], count: 0 };
         let mut set = self.joined();
         while let Some((upper, lower)) = set.layers() {
             iter.sets[iter.count] = upper;
@@ -1410,7 +1445,6 @@ pub struct AttrsIter {
     sets: [AttrsRef; MAX_LAYERS + 1],
     next: [u32; MAX_LAYERS + 1],
     count: usize,
-    left: usize,
 }
 
 impl Iterator for AttrsIter {
@@ -1418,12 +1452,11 @@ impl Iterator for AttrsIter {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
         if self.count == 1 {
             let at = self.next[0] as usize;
+            if at >= self.sets[0].shape().len() {
+                return None;
+            }
             self.next[0] += 1;
             let (symbol, pos) = self.sets[0].shape().entry(at);
             return Some((symbol, self.sets[0].at(at), pos));
@@ -1453,20 +1486,25 @@ impl Iterator for AttrsIter {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        let left = |i: usize| self.sets[i].shape().len() - self.next[i] as usize;
+        if self.count == 1 {
+            return (left(0), Some(left(0)));
+        }
+        let each = (0..self.count).map(left);
+        (each.clone().max().unwrap_or(0), Some(each.sum()))
     }
 }
 
-impl ExactSizeIterator for AttrsIter {}
-
 impl Heap {
-    /// A layered set of `len` names: `upper`, which is flat, over `lower`.
-    pub(crate) fn layered(&mut self, upper: AttrsRef, lower: AttrsRef, len: usize) -> Value {
+    /// A layered set: `upper`, which is flat, over `lower`. Its names are counted when that matters, unless
+    /// `len` is known.
+    pub(crate) fn layered(&mut self, upper: AttrsRef, lower: AttrsRef, len: Option<usize>) -> Value {
+        let len = len.map_or(UNCOUNTED, |l| l as u32);
         self.stats.attrsets += 1;
         let p = self.alloc(3);
         write(p, 0, upper.0.addr() as u64 | LAYERED);
         write(p, 1, lower.0.0);
-        write(p, 2, len as u64 | (lower.depth() as u64 + 1) << 32);
+        write(p, 2, u64::from(len) | (lower.depth() as u64 + 1) << 32);
         Value(p as u64 | tag::ATTRS)
     }
 

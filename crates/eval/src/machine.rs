@@ -109,8 +109,8 @@ pub(crate) mod flag {
     pub const CALL: u8 = 16;
     /// The thunk being evaluated was an application of one argument.
     pub const APPLY1: u8 = 32;
-    /// The thunk being evaluated was an application of two arguments.
-    pub const APPLY2: u8 = 64;
+    /// The thunk being evaluated was an application to an attribute.
+    pub const APPLY_ATTR: u8 = 64;
     /// The thunk being evaluated was a selection.
     pub const SELECT: u8 = 128;
 }
@@ -763,15 +763,16 @@ impl Machine {
                 continue;
             }
             let old = f.update.head() & !state::MASK;
-            if f.flags & (flag::APPLY1 | flag::APPLY2) != 0 {
-                marker.claimed(f.update, if f.flags & flag::APPLY2 != 0 { 3 } else { 2 });
+            if f.flags & (flag::APPLY1 | flag::APPLY_ATTR) != 0 {
+                marker.claimed(f.update);
                 marker.value(Value(old | crate::value::tag::FUNCTION));
-                marker.value(Value(f.update.payload()));
-                if f.flags & flag::APPLY2 != 0 {
-                    marker.value(Value(f.update.payload2()));
-                }
+                marker.value(if f.flags & flag::APPLY1 != 0 {
+                    Value(f.update.payload())
+                } else {
+                    f.update.payload_attr().0.value()
+                });
             } else if f.flags & flag::SELECT != 0 {
-                marker.claimed(f.update, 2);
+                marker.claimed(f.update);
                 marker.value(Value(old));
             }
         }
@@ -892,12 +893,15 @@ impl Machine {
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
                 self.push_code(self.call_ops[1].as_ptr(), EnvPtr::NONE, thunk, flags | flag::APPLY1);
             }
-            state::APPLY2 => {
+            state::APPLY_ATTR => {
+                let (attrs, index) = thunk.payload_attr();
+                let name = self.symbol_string(attrs.shape().symbol(index));
                 self.stack.push(Value(pointer | crate::value::tag::FUNCTION));
-                self.stack.push(Value(thunk.payload()));
-                self.stack.push(Value(thunk.payload2()));
+                self.stack.push(name);
+                self.stack.push(attrs.at(index));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
-                self.push_code(self.call_ops[2].as_ptr(), EnvPtr::NONE, thunk, flags | flag::APPLY2);
+                let flags = flags | flag::APPLY_ATTR;
+                self.push_code(self.call_ops[2].as_ptr(), EnvPtr::NONE, thunk, flags);
             }
             state::SELECT => {
                 self.stack.push(value);
@@ -958,8 +962,8 @@ impl Machine {
                 let pointer = frame.update.head() & !state::MASK;
                 let former = if frame.flags & flag::APPLY1 != 0 {
                     state::APPLY1
-                } else if frame.flags & flag::APPLY2 != 0 {
-                    state::APPLY2
+                } else if frame.flags & flag::APPLY_ATTR != 0 {
+                    state::APPLY_ATTR
                 } else if frame.flags & flag::SELECT != 0 {
                     state::SELECT
                 } else {
@@ -2046,8 +2050,10 @@ impl Machine {
 
     fn bind_formals(&mut self, lambda: &Lambda, attrs: AttrsRef, env: EnvPtr) -> Result<()> {
         let Some(formals) = &lambda.formals else { return Ok(()) };
-        let len = attrs.len();
-        if attrs.flat_shape().is_none() && formals.ellipsis && formals.entries.len() < len / 8 {
+        if attrs.flat_shape().is_none()
+            && formals.ellipsis
+            && formals.entries.len() < attrs.len_at_most() / 8
+        {
             // A few names of a package set: it need not be joined for them.
             for formal in &formals.entries {
                 let v = match attrs.get(formal.symbol) {
@@ -2060,6 +2066,7 @@ impl Machine {
         }
         let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
+        let len = shape.len();
         let mut matched = 0;
         // Both are sorted by symbol. Few formals against a large set are searched, else merged.
         let search = len > 4 * formals.entries.len() + 8;
@@ -2339,16 +2346,14 @@ impl Machine {
             return right.value();
         }
         let (mut left, mut right) = (left.joined(), right.joined());
-        if left.len() >= LAYERS_FROM && left.len() >= right.len() {
+        if left.len_at_most() >= LAYERS_FROM && left.len_at_most() >= right.len_at_most() {
             let right = self.heap.flat(right);
             if left.depth() == MAX_LAYERS {
                 left = self.heap.flat(left);
             }
-            let new = right.iter().filter(|(s, ..)| left.position(*s).is_none()).count();
-            self.heap.stats.update_values_copied += right.len() as u64;
-            return self.heap.layered(right, left, left.len() + new);
+            return self.heap.layered(right, left, None);
         }
-        if right.len() >= LAYERS_FROM {
+        if right.len_at_most() >= LAYERS_FROM {
             // Of the left side only what the right one lacks is seen: that goes above the right one, where
             // it hides nothing.
             let mut new = std::mem::take(&mut self.scratch);
@@ -2361,10 +2366,7 @@ impl Machine {
                 right = self.heap.flat(right);
             }
             return match upper.as_attrs() {
-                Some(upper) if !upper.is_empty() => {
-                    let len = right.len() + upper.len();
-                    self.heap.layered(upper, right, len)
-                }
+                Some(upper) if !upper.is_empty() => self.heap.layered(upper, right, None),
                 _ => right.value(),
             };
         }
@@ -2593,7 +2595,8 @@ impl Machine {
     pub fn delay_call2(&mut self, function: Value, first: Value, second: Value) -> Value {
         let function = function.resolved();
         if function.is_function() {
-            return self.heap.apply2_thunk(function, first, second);
+            let partial = self.heap.partial(function, &[first]);
+            return self.heap.apply_thunk(partial, second);
         }
         self.delay_generic(function, &[first, second])
     }

@@ -14,7 +14,9 @@ pub(crate) fn similar(name: &str, candidates: impl Iterator<Item = String>) -> V
     found.sort();
     found.dedup();
     let best = found.first().map_or(0, |f| f.0);
-    found.into_iter().filter(|f| f.0 <= best + 1).take(3).map(|f| f.1).collect()
+    // Others nearly as good count only when more of the name is right than wrong.
+    let near = |d: usize| d == best || (d == best + 1 && 2 * d <= name.len());
+    found.into_iter().filter(|f| near(f.0)).take(3).map(|f| f.1).collect()
 }
 
 /// Levenshtein's distance, given up beyond `limit`.

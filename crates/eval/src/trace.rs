@@ -42,9 +42,9 @@ impl<'h> Marker<'h> {
         }
     }
 
-    /// A thunk being evaluated whose size only its frame knows.
-    pub fn claimed(&mut self, thunk: ThunkPtr, words: usize) {
-        self.heap.mark(thunk.0, words);
+    /// A thunk being evaluated whose contents only its frame knows.
+    pub fn claimed(&mut self, thunk: ThunkPtr) {
+        self.heap.mark(thunk.0, 2);
     }
 
     pub fn shape(&mut self, shape: Shape) {
@@ -106,7 +106,7 @@ impl<'h> Marker<'h> {
                 let head = thunk.head();
                 let pointer = head & !state::MASK;
                 let state = head & state::MASK;
-                if !self.heap.mark(addr, if state == state::APPLY2 { 3 } else { 2 }) {
+                if !self.heap.mark(addr, 2) {
                     return;
                 }
                 match state {
@@ -118,9 +118,9 @@ impl<'h> Marker<'h> {
                         self.push(Value(pointer | tag::FUNCTION));
                         self.slots(addr, 1, 1);
                     }
-                    state::APPLY2 => {
+                    state::APPLY_ATTR => {
                         self.push(Value(pointer | tag::FUNCTION));
-                        self.slots(addr, 1, 2);
+                        self.push(thunk.payload_attr().0.value());
                     }
                     state::SELECT => self.push(Value(pointer)),
                     // A failed thunk holds an index; a claimed one was marked from its frame.
