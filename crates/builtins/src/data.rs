@@ -58,7 +58,12 @@ pub static TABLE: &[Builtin] = &[
 struct Text {
     out: Vec<u8>,
     context: ContextId,
+    /// Elements written since the machine looked at its limits.
+    unseen: u32,
 }
+
+/// Elements that are written between two looks at limits and cancellation, which the machine takes when it evaluates something.
+const UNSEEN: u32 = 4096;
 
 impl Text {
     fn finish(self, m: &mut Machine) -> Result<Value> {
@@ -155,8 +160,12 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
                     }
                     let following = m.heap.int(index as i64 + 1);
                     m.set_local(a, n - 1, following);
-                    if text.out.len() % 65536 < 16 {
-                        m.check_memory(text.out.len())?;
+                    text.unseen += 1;
+                    if text.unseen >= UNSEEN {
+                        text.unseen = 0;
+                        m.check_string(text.out.len())?;
+                        a.state = FORCED;
+                        return Ok(Step::Force(part));
                     }
                     next = Some(part);
                 }
@@ -419,6 +428,8 @@ struct Document {
     context: ContextId,
     /// Paths of the derivations written so far.
     seen: HashSet<Vec<u8>>,
+    /// Elements written since the machine looked at its limits.
+    unseen: u32,
 }
 
 /// What is written as XML, and how.
@@ -512,6 +523,16 @@ fn xml_step(m: &mut Machine, a: &mut Activation, options: XmlOptions, document: 
             if next.is_none() {
                 document.writer.close();
                 m.truncate_locals(a, n - 2);
+            }
+            document.unseen += 1;
+            if document.unseen >= UNSEEN
+                && options.strict
+                && let Some(part) = next
+            {
+                document.unseen = 0;
+                m.check_string(document.writer.len())?;
+                a.state = VALUE;
+                return Ok(Step::Force(part));
             }
             continue;
         };

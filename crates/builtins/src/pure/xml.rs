@@ -44,6 +44,16 @@ impl Writer {
         self.out.extend_from_slice(b" />\n");
     }
 
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing is written, which is never so: the declaration comes first.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Closes what is still open and gives the document.
     pub fn finish(mut self) -> Vec<u8> {
         while !self.open.is_empty() {

@@ -1,0 +1,283 @@
+//! Strings, files, contexts, derivations and data formats: expressions and what they evaluate to, in `store/*.txt`.
+//!
+//! The format is that of `cases.rs`: an expression at the margin, then an indented line, `= ` and the printed value or `! ` and the
+//! error's message. Every case is evaluated twice, plainly and with a collection at every safepoint. Store paths
+//! and messages are what C++ Nix 2.34.8 gives for the same files on disk, where the comment `# own` does not say
+//! otherwise.
+
+use nivis_builtins::host::{Access, MemoryHost, SystemHost};
+use nivis_eval::print::PrintOptions;
+use nivis_eval::{Host, Machine, Origin, Settings, ops};
+use nivis_store::StoreDir;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+fn world() -> MemoryHost {
+    MemoryHost::new()
+        .with_file("/t/files/a.txt", "hello\n")
+        .with_program("/t/files/d/x", "x")
+        .with_file("/t/files/d/e/y", "y")
+        .with_link("/t/files/d/up", "../a.txt")
+        .with_link("/t/files/link", "a.txt")
+        .with_link("/t/files/dlink", "d")
+        .with_link("/t/files/dangling", "nowhere")
+        .with_file("/t/files/nul", b"a\0b")
+        .with_file("/t/files/empty", "")
+        .with_folder("/t/files/emptydir")
+        .with_file("/t/files/bin", b"\xff")
+        .with_folder("/tmp")
+}
+
+fn features() -> Settings {
+    let features = [
+        "ca-derivations",
+        "impure-derivations",
+        "dynamic-derivations",
+        "blake3-hashes",
+    ];
+    Settings {
+        features: features.map(String::from).to_vec(),
+        ..Settings::default()
+    }
+}
+
+fn evaluate(host: Rc<dyn Host>, settings: Settings, expression: &str, stress: bool) -> String {
+    let mut m = Machine::new(host, settings);
+    nivis_builtins::install(&mut m);
+    if stress {
+        m.set_stress();
+    }
+    let value = m
+        .load_text(
+            expression.as_bytes(),
+            Origin::Text("case".into()),
+            Path::new("/t"),
+        )
+        .and_then(|v| m.force(v))
+        .and_then(|v| m.run_native(ops::force_deep, &[v]));
+    match value {
+        Ok(v) => {
+            let text = m.print(v, &PrintOptions::CLASSIC);
+            format!("= {}", String::from_utf8_lossy(&text))
+        }
+        Err(e) => format!("! {}", e.message()),
+    }
+}
+
+fn run(theme: &str, cases: &str) {
+    let mut expression = String::new();
+    let mut failed = Vec::new();
+    for (number, line) in cases.lines().enumerate() {
+        if line.starts_with('#') || line.trim().is_empty() {
+            continue;
+        }
+        if !line.starts_with(' ') {
+            expression.push_str(line);
+            expression.push('\n');
+            continue;
+        }
+        for stress in [false, true] {
+            let found = evaluate(Rc::new(world()), features(), &expression, stress);
+            if found != line.trim() {
+                let (number, expected) = (number + 1, line.trim());
+                failed.push(format!(
+                    "{theme}.txt:{number} (stress: {stress})\n{expression}  expected {expected}\n  found    {found}"
+                ));
+            }
+        }
+        expression.clear();
+    }
+    assert!(
+        failed.is_empty(),
+        "{} failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+macro_rules! themes {
+    ($($theme:ident)*) => {
+        $(
+            #[test]
+            fn $theme() {
+                run(stringify!($theme), include_str!(concat!("store/", stringify!($theme), ".txt")));
+            }
+        )*
+    };
+}
+
+themes!(contexts data derivations files strings);
+
+#[test]
+fn texts_that_evaluation_writes_reach_the_host() {
+    let host = Rc::new(world());
+    let text = "derivation { name = \"a\"; builder = \"b\"; system = \"c\"; script = builtins.toFile \"s\" \"t\"; }";
+    let drv = evaluate(host.clone(), features(), &format!("({text}).drvPath"), false);
+    let texts = host.texts();
+    let drv = drv.trim_matches(['=', ' ', '"']).as_bytes();
+    let aterm = String::from_utf8(texts[drv].clone()).unwrap();
+    assert!(aterm.starts_with("Derive([(\"out\",\"/nix/store/"), "{aterm}");
+    assert!(texts.values().any(|t| t == b"t"));
+    assert_eq!(texts.len(), 2);
+}
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("nivis-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        // The folder for temporary files may lie behind a link.
+        Scratch(path.canonicalize().unwrap())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop() {
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755));
+            }
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(unix)]
+fn fill(folder: &Path) {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    std::fs::create_dir_all(folder.join("d/e")).unwrap();
+    std::fs::write(folder.join("a.txt"), "hello\n").unwrap();
+    std::fs::write(folder.join("d/x"), "x").unwrap();
+    std::fs::set_permissions(folder.join("d/x"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(folder.join("d/e/y"), "y").unwrap();
+    symlink("../a.txt", folder.join("d/up")).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn sources_and_derivations_are_written_to_a_store() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let scratch = Scratch::new("write");
+    let (sources, store) = (scratch.0.join("files"), scratch.0.join("store"));
+    fill(&sources);
+    let host = Rc::new(SystemHost::new(StoreDir::default()).writing_to(&store));
+    let text = format!(
+        "(derivation {{ name = \"a\"; builder = \"b\"; system = \"c\"; d = {}; \
+         f = builtins.filterSource (p: t: t == \"directory\") {}; }}).drvPath",
+        sources.join("d").display(),
+        sources.display()
+    );
+    let drv = evaluate(host, features(), &text, false);
+    let written = |name: &str| {
+        let mut all = std::fs::read_dir(&store).unwrap().flatten().map(|e| e.path());
+        all.find(|p| p.to_string_lossy().ends_with(name)).unwrap()
+    };
+    let drv = drv.trim_matches(['=', ' ', '"']).strip_prefix("/nix/store/").unwrap();
+    let aterm = std::fs::read(store.join(drv)).unwrap();
+    let parsed = nivis_store::Derivation::parse_aterm(&StoreDir::default(), "a", &aterm).unwrap();
+    assert_eq!(parsed.input_srcs.len(), 2);
+    // The same path as that of the same files in memory.
+    let in_memory = evaluate(Rc::new(world()), features(), "\"${./files/d}\"", false);
+    let d = written("-d");
+    assert!(in_memory.contains(&*d.file_name().unwrap().to_string_lossy()), "{in_memory} {}", d.display());
+    let meta = std::fs::metadata(d.join("x")).unwrap();
+    assert_eq!((meta.permissions().mode() & 0o777, meta.mtime()), (0o555, 1));
+    assert_eq!(std::fs::metadata(&d).unwrap().permissions().mode() & 0o777, 0o555);
+    assert_eq!(std::fs::read_link(d.join("up")).unwrap(), Path::new("../a.txt"));
+    assert!(!written("-files").join("a.txt").exists());
+    assert!(written("-files").join("d/e").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn restrictions_hide_what_is_not_allowed() {
+    let scratch = Scratch::new("access");
+    fill(&scratch.0);
+    let shown = scratch.0.display();
+    for (access, mode) in [
+        (Access::Restricted, "restricted mode"),
+        (Access::Pure, "pure evaluation mode (use '--impure' to override)"),
+    ] {
+        let host = SystemHost::new(StoreDir::default()).with_access(access);
+        host.allow(scratch.0.join("d"));
+        let host = Rc::new(host);
+        let eval = |text: &str| evaluate(host.clone(), features(), &text.replace("DIR", &shown.to_string()), false);
+        let forbidden = |path: &str| format!("! access to absolute path '{shown}{path}' is forbidden in {mode}");
+        assert_eq!(eval("builtins.readFile DIR/d/x"), "= \"x\"");
+        assert_eq!(eval("builtins.readFile DIR/a.txt"), forbidden("/a.txt"));
+        assert_eq!(eval("builtins.readFile DIR/d/up"), forbidden("/a.txt"));
+        assert_eq!(eval("builtins.readDir DIR"), "= { d = \"directory\"; }");
+        assert_eq!(eval("builtins.pathExists DIR/a.txt"), "= false");
+        assert_eq!(eval("builtins.pathExists DIR"), "= true");
+        assert_eq!(eval("import DIR/a.txt"), forbidden("/a.txt"));
+        assert_eq!(eval("\"${DIR/a.txt}\""), forbidden("/a.txt"));
+        assert_eq!(eval("(builtins.toFile \"a\" \"b\")"), "= \"/nix/store/g76zcpqc540lrc8i6g7xy6ip0npn2hnp-a\"");
+        // Of a folder that is only on the way, what is allowed is taken.
+        let all = eval("\"${DIR}\"");
+        assert!(all.starts_with("= \"/nix/store/"), "{all}");
+    }
+}
+
+#[test]
+fn deep_and_endless_values_end_in_errors() {
+    let overflow = "! stack overflow; max-call-depth exceeded";
+    for text in [
+        "let x = { a = x; }; in builtins.toJSON x",
+        "let x = [ x ]; in builtins.toJSON x",
+        "let x = { outPath = y; }; y = { outPath = x; }; in builtins.toJSON x",
+        "let x = { __toString = _: x; }; in builtins.toJSON x",
+        "let x = { __toString = _: x; }; in toString x",
+        "let x = { __toString = _: x; }; in builtins.readFile x",
+        "let x = { a = x; }; in builtins.toXML x",
+        "let x = [ x ]; in builtins.toXML x",
+    ] {
+        assert_eq!(evaluate(Rc::new(world()), features(), text, false), overflow, "{text}");
+    }
+    let nested = "builtins.concatStringsSep \"\" (builtins.genList (i: if i < 100000 then \"[\" else \"]\") 200000)";
+    assert_eq!(
+        evaluate(Rc::new(world()), features(), &format!("builtins.length (builtins.fromJSON ({nested}))"), false),
+        "= 1"
+    );
+    assert_eq!(
+        evaluate(Rc::new(world()), features(), &format!("builtins.toJSON (builtins.fromJSON ({nested}))"), false),
+        overflow
+    );
+}
+
+#[test]
+fn endless_output_meets_the_limits() {
+    // A value of few objects whose text has 2^60 elements.
+    let text = "let f = n: if n == 0 then [ 1 ] else let x = f (n - 1); in [ x x ]; in WRITE (f 60)";
+    for write in ["builtins.toJSON", "builtins.toXML"] {
+        let settings = Settings { memory_limit: 64 << 20, ..features() };
+        let found = evaluate(Rc::new(world()), settings, &text.replace("WRITE", write), false);
+        assert!(found.starts_with("! out of memory"), "{found}");
+    }
+}
+
+#[test]
+fn traces_name_derivation_and_attribute() {
+    let mut m = Machine::new(Rc::new(world()), features());
+    nivis_builtins::install(&mut m);
+    let text = "(derivation { name = \"a\"; builder = \"b\"; system = \"c\"; src = throw \"oh\"; }).drvPath";
+    let error = m
+        .load_text(text.as_bytes(), Origin::Text("case".into()), Path::new("/t"))
+        .and_then(|v| m.force(v))
+        .unwrap_err();
+    let steps: Vec<&str> = error.data().trace.iter().map(|t| t.message.as_str()).collect();
+    assert!(steps.contains(&"while evaluating attribute 'src' of derivation 'a'"), "{steps:?}");
+    assert!(
+        steps.contains(&"while evaluating derivation 'a'\n  whose name attribute is located at «case»:1:15"),
+        "{steps:?}"
+    );
+}
