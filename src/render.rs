@@ -4,7 +4,7 @@
 //! take for line ends or cannot measure is replaced, so that its lines are ours and its offsets, which count
 //! characters, can be computed from our byte offsets.
 
-use crate::diagnostic::{Diagnostic, Span, TraceItem};
+use crate::diagnostic::{Diagnostic, Related, Span, TraceItem};
 use ariadne::{Color, Config, Label, Report, ReportKind, sources};
 use std::fmt::Write;
 
@@ -232,9 +232,15 @@ struct Excerpt {
 /// The source around the error and related places; `None` when there is no source to show.
 fn excerpt(d: &Diagnostic, options: &RenderOptions) -> Option<String> {
     let primary = d.span.as_ref()?;
-    let mut places: Vec<(&Span, &str, Color)> = vec![(primary, "here", Color::Red)];
+    // A related place that is the place itself is a better caption for it.
+    let (same, other): (Vec<&Related>, Vec<&Related>) = d
+        .related
+        .iter()
+        .partition(|r| r.span.start == primary.start && r.span.file == primary.file);
+    let caption = same.first().map_or("here", |r| r.message.as_str());
+    let mut places: Vec<(&Span, &str, Color)> = vec![(primary, caption, Color::Red)];
     places.extend(
-        d.related
+        other
             .iter()
             .map(|r| (&r.span, r.message.as_str(), Color::Blue)),
     );
