@@ -1,0 +1,1 @@
+builtins.warn "message" 5

@@ -1,0 +1,1 @@
+{ __functor = self: builtins.length; } [ 1 2 3 ]

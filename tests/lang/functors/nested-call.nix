@@ -1,0 +1,1 @@
+{ __functor = self: { __functor = s: x: x * 2; }; } 0 4

@@ -1,0 +1,1 @@
+builtins.length (builtins.genericClosure { startSet = [ { key = 1; v = throw "no"; } ]; operator = x: [ ]; })

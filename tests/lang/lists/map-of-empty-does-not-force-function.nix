@@ -1,0 +1,1 @@
+map (throw "not forced") [ ]

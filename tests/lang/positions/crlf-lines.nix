@@ -1,0 +1,3 @@
+let s = {
+  a = 1;
+}; in (builtins.unsafeGetAttrPos "a" s).line

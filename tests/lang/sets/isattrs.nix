@@ -1,0 +1,1 @@
+map builtins.isAttrs [ { } [ ] (derivation { name = "x"; system = "x"; builder = "x"; }) ]

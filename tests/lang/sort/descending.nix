@@ -1,0 +1,1 @@
+builtins.sort (a: b: b < a) [ 1 2 3 ]

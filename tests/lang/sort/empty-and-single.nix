@@ -1,0 +1,1 @@
+[ (builtins.sort (throw "no") [ ]) (builtins.sort (a: b: throw "no") [ 1 ]) ]

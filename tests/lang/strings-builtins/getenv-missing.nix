@@ -1,0 +1,1 @@
+builtins.getEnv "DOES_NOT_EXIST_IN_ANY_ENVIRONMENT"

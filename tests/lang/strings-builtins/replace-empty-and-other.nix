@@ -1,0 +1,1 @@
+[ (builtins.replaceStrings [ "b" "" ] [ "1" "." ] "abc") (builtins.replaceStrings [ "" "b" ] [ "." "1" ] "abc") ]

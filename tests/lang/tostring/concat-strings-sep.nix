@@ -1,0 +1,1 @@
+builtins.concatStringsSep "," [ { __toString = self: "a"; } { outPath = "/b"; } ]

@@ -1,0 +1,1 @@
+let p = { __toString = self: "<${self.n}>"; n = "x"; }; in "${p}"

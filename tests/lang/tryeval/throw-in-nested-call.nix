@@ -1,0 +1,1 @@
+let f = x: throw "x"; in (builtins.tryEval (f 1 + 2)).success

@@ -1,0 +1,1 @@
+let builtins = 1; in builtins

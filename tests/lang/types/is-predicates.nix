@@ -1,0 +1,1 @@
+map (f: map f [ 1 1.5 "a" /a true null [ ] { } (x: x) ]) [ builtins.isInt builtins.isFloat builtins.isString builtins.isPath builtins.isBool builtins.isNull builtins.isList builtins.isAttrs builtins.isFunction ]

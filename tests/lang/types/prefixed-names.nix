@@ -1,0 +1,1 @@
+[ (__add 1 2) (__length [ ]) (__typeOf __currentTime) ]

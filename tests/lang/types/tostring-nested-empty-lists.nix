@@ -1,0 +1,1 @@
+[ (toString [ [ ] ]) (toString [ [ ] [ ] ]) (toString [ "" "a" ]) (toString [ 1 [ ] 2 ]) ]

@@ -1,0 +1,1 @@
+map builtins.typeOf [ 1 1.5 "a" /a true null [ ] { } (x: x) ]
