@@ -1293,14 +1293,14 @@ impl Heap {
 
 /// A value known to be an attribute set.
 ///
-/// A set is *flat* (a shape and a row of values) or *layered* (a small flat set over another set: what `//` makes
-/// of a large left side). A layered set that is asked for its order or shape is joined to a flat one,
+/// A set is *flat* (a shape and a row of values) or *layered* (one set over another: what `//` makes of large
+/// sets; a tree with at most [`MAX_LAYERS`] + 1 flat sets). A layered set that is asked for its order or shape is joined to a flat one,
 /// which it then stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrsRef(pub(crate) Value);
 
 /// Most layers that a set may have above its lowest one.
-pub(crate) const MAX_LAYERS: usize = 8;
+pub(crate) const MAX_LAYERS: usize = 15;
 
 /// The length of a layered set that was not counted yet.
 const UNCOUNTED: u32 = u32::MAX;
@@ -1323,15 +1323,25 @@ impl AttrsRef {
         let head = self.head();
         if head & JOINED != 0 { AttrsRef(Value(head & !3 | tag::ATTRS)) } else { self }
     }
-    /// The upper (flat) and the lower set of a layered one.
+    /// The upper and the lower set of a layered one.
     #[inline(always)]
     pub(crate) fn layers(self) -> Option<(AttrsRef, AttrsRef)> {
         let set = self.joined();
         let head = set.head();
         (head & LAYERED != 0).then(|| {
             let lower = AttrsRef(Value(read(set.0.addr(), 1)));
-            (AttrsRef(Value(head & !3 | tag::ATTRS)), lower.joined())
+            (AttrsRef(Value(head & !3 | tag::ATTRS)).joined(), lower.joined())
         })
+    }
+    /// Of a layered set: makes it refer to what its upper set was joined to, and returns that.
+    pub(crate) fn settle_upper(self) -> AttrsRef {
+        match self.layers() {
+            Some((upper, _)) => {
+                write(self.0.addr(), 0, upper.0.addr() as u64 | LAYERED);
+                upper
+            }
+            None => self,
+        }
     }
     /// Layers above the lowest.
     pub(crate) fn depth(self) -> usize {
@@ -1377,7 +1387,8 @@ impl AttrsRef {
             if word != UNCOUNTED {
                 return len + word as usize;
             }
-            len += upper.len();
+            // As deep as there are layers, which are few.
+            len += upper.len_at_most();
             set = lower;
         }
         len + set.shape().len()
@@ -1410,8 +1421,9 @@ impl AttrsRef {
     fn find(self, symbol: Symbol) -> Option<(AttrsRef, usize)> {
         let mut set = self.joined();
         while let Some((upper, lower)) = set.layers() {
-            if let Some(i) = upper.shape().find(symbol) {
-                return Some((upper, i));
+            // As deep as there are layers, which are few.
+            if let Some(found) = upper.find(symbol) {
+                return Some(found);
             }
             set = lower;
         }
@@ -1426,15 +1438,19 @@ impl AttrsRef {
     pub fn iter(self) -> AttrsIter {
         let mut iter =
             AttrsIter { sets: [self; MAX_LAYERS + 1], next: [0; MAX_LAYERS + 1], count: 0 };
+        self.collect_flat(&mut iter);
+        iter
+    }
+    fn collect_flat(self, iter: &mut AttrsIter) {
         let mut set = self.joined();
         while let Some((upper, lower)) = set.layers() {
-            iter.sets[iter.count] = upper;
-            iter.count += 1;
+            upper.collect_flat(iter);
             set = lower;
         }
-        iter.sets[iter.count] = set;
-        iter.count += 1;
-        iter
+        if let Some(place) = iter.sets.get_mut(iter.count) {
+            *place = set;
+            iter.count += 1;
+        }
     }
 }
 
@@ -1496,7 +1512,7 @@ impl Iterator for AttrsIter {
 }
 
 impl Heap {
-    /// A layered set: `upper`, which is flat, over `lower`. Its names are counted when that matters, unless
+    /// A layered set: `upper` over `lower`, which have together fewer than [`MAX_LAYERS`]. Its names are counted when that matters, unless
     /// `len` is known.
     pub(crate) fn layered(&mut self, upper: AttrsRef, lower: AttrsRef, len: Option<usize>) -> Value {
         let len = len.map_or(UNCOUNTED, |l| l as u32);
@@ -1504,7 +1520,9 @@ impl Heap {
         let p = self.alloc(3);
         write(p, 0, upper.0.addr() as u64 | LAYERED);
         write(p, 1, lower.0.0);
-        write(p, 2, u64::from(len) | (lower.depth() as u64 + 1) << 32);
+        let depth = upper.depth() + lower.depth() + 1;
+        debug_assert!(depth <= MAX_LAYERS);
+        write(p, 2, u64::from(len) | (depth as u64) << 32);
         Value(p as u64 | tag::ATTRS)
     }
 

@@ -146,6 +146,9 @@ pub trait Host {
     }
 }
 
+/// Decides by the full path whether a file is taken.
+pub type Keep<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// What [`Host::add_path`] is to put into the store.
 #[derive(Clone, Copy)]
 pub struct AddPath<'a> {
@@ -156,7 +159,7 @@ pub struct AddPath<'a> {
     /// Whether the archive of the file or folder is hashed; otherwise the bytes of a regular file.
     pub recursive: bool,
     /// Which files below a folder are taken, by full path; all of them when there is no such function.
-    pub keep: Option<&'a dyn Fn(&[u8]) -> bool>,
+    pub keep: Option<Keep<'a>>,
     /// The SHA-256 that the result must have.
     pub sha256: Option<[u8; 32]>,
 }

@@ -2347,10 +2347,7 @@ impl Machine {
         }
         let (mut left, mut right) = (left.joined(), right.joined());
         if left.len_at_most() >= LAYERS_FROM && left.len_at_most() >= right.len_at_most() {
-            let right = self.heap.flat(right);
-            if left.depth() == MAX_LAYERS {
-                left = self.heap.flat(left);
-            }
+            self.limit_layers(&mut left, &mut right);
             return self.heap.layered(right, left, None);
         }
         if right.len_at_most() >= LAYERS_FROM {
@@ -2431,6 +2428,14 @@ impl Machine {
             self.transitions.insert((a, b), Transition { shape, plan: plan.into() });
         }
         v
+    }
+
+    /// Joins layers until two sets can be put above each other.
+    fn limit_layers(&mut self, left: &mut AttrsRef, right: &mut AttrsRef) {
+        while left.depth() + right.depth() >= MAX_LAYERS {
+            let deeper = if left.depth() > right.depth() { &mut *left } else { &mut *right };
+            *deeper = self.heap.flat(*deeper);
+        }
     }
 
     /// The one shape with these entries. Without it, `x // { … }` in a loop would make a new shape, and a

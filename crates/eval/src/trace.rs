@@ -139,7 +139,8 @@ impl<'h> Marker<'h> {
                     // Layered or joined.
                     if self.heap.mark(addr, 3) {
                         match attrs.layers() {
-                            Some((upper, _)) if attrs.joined().value() == v => {
+                            Some(_) if attrs.joined().value() == v => {
+                                let upper = attrs.settle_upper();
                                 self.push(upper.value());
                                 self.slots(addr, 1, 1);
                             }
