@@ -117,8 +117,11 @@ fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let s = m.want_string(m.local(a, 0))?;
     let attrs = m.want_attrs(m.local(a, 1))?;
     let store = derivations::store_dir(m)?;
-    let (path, all_outputs, outputs) =
-        (m.symbols.intern(b"path"), m.symbols.intern(b"allOutputs"), m.symbols.intern(b"outputs"));
+    let (path, all_outputs, outputs) = (
+        m.symbols.intern(b"path"),
+        m.symbols.intern(b"allOutputs"),
+        m.symbols.intern(b"outputs"),
+    );
     let mut elements: Vec<ContextElement> = m.contexts.elements(s.context()).cloned().collect();
     macro_rules! forced {
         ($v:expr) => {{
@@ -139,7 +142,10 @@ fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             String::from_utf8_lossy(&shown).into_owned()
         };
         if store.parse(&name).is_err() {
-            return Err(Error::other(format!("context key '{}' is not a store path", shown())));
+            return Err(Error::other(format!(
+                "context key '{}' is not a store path",
+                shown()
+            )));
         }
         let is_drv = name.ends_with(b".drv");
         let info = m.want_attrs(forced!(info))?;

@@ -3,8 +3,8 @@
 use crate::pure::json::{self, Event, Parser};
 use crate::pure::toml::{self, Node, NodeId, Timestamps};
 use crate::pure::{float, xml};
-use crate::strings::pure_error;
 use crate::scratch;
+use crate::strings::pure_error;
 use crate::table::{frame, leaf};
 use nivis_eval::context::ContextId;
 use nivis_eval::heap::{AttrsRef, StringRef};
@@ -145,7 +145,8 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
             let part = if let Some(list) = container.as_list() {
                 list.get(index).map(|v| (None, v))
             } else if let Some(attrs) = container.as_attrs() {
-                m.sorted_attr(attrs, index).map(|(symbol, v, _)| (Some(symbol), v))
+                m.sorted_attr(attrs, index)
+                    .map(|(symbol, v, _)| (Some(symbol), v))
             } else {
                 None
             };
@@ -191,7 +192,11 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
             Type::String => json_string(m, m.want_string(v)?, text)?,
             Type::Path => {
                 let Some(path) = v.as_path() else { continue };
-                let shown = if copy { ops::copy_to_store(m, path)? } else { path.value() };
+                let shown = if copy {
+                    ops::copy_to_store(m, path)?
+                } else {
+                    path.value()
+                };
                 json_string(m, m.want_string(shown)?, text)?;
             }
             Type::List => {
@@ -218,14 +223,20 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
                 }
             }
             Type::Function | Type::External => {
-                return Err(Error::type_error(format!("cannot convert {} to JSON", m.describe_type(v))));
+                return Err(Error::type_error(format!(
+                    "cannot convert {} to JSON",
+                    m.describe_type(v)
+                )));
             }
         }
     }
 }
 
 fn too_deep() -> Error {
-    Error::new(ErrorKind::CallDepth, "stack overflow; max-call-depth exceeded")
+    Error::new(
+        ErrorKind::CallDepth,
+        "stack overflow; max-call-depth exceeded",
+    )
 }
 
 /// Instead of an index: the set is written as what its `outPath` is, of which there is no more to come.
@@ -257,8 +268,17 @@ pub(crate) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
 pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
     let refuse = |e: &str| Error::other(format!("cannot process __json attribute: {e}"));
     let mut parser = Parser::new(text);
-    // Of each open list or object the texts of its values, and of objects the name that the next value has.
-    let mut open: Vec<(Vec<Vec<u8>>, BTreeMap<Vec<u8>, Vec<u8>>, Vec<u8>)> = Vec::new();
+    /// A list or object that is open.
+    #[derive(Default)]
+    struct Open {
+        /// The texts of its values.
+        values: Vec<Vec<u8>>,
+        /// The same by name.
+        entries: BTreeMap<Vec<u8>, Vec<u8>>,
+        /// The name that the next value has.
+        key: Vec<u8>,
+    }
+    let mut open: Vec<Open> = Vec::new();
     let mut whole = None;
     while let Some(event) = parser.next_event().map_err(|e| refuse(e.message()))? {
         let mut out = Vec::new();
@@ -269,25 +289,25 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
             Event::Float(f) => json::write_float(f, &mut out),
             Event::String(s) => quote(&s, &mut out)?,
             Event::Key(name) => {
-                if let Some((.., key)) = open.last_mut() {
-                    *key = name.into_owned();
+                if let Some(object) = open.last_mut() {
+                    object.key = name.into_owned();
                 }
                 continue;
             }
             Event::ListStart | Event::ObjectStart => {
-                open.push(Default::default());
+                open.push(Open::default());
                 continue;
             }
             Event::ListEnd => {
-                let (values, ..) = open.pop().unwrap_or_default();
+                let list = open.pop().unwrap_or_default();
                 out.push(b'[');
-                out.extend_from_slice(&values.join(&b','));
+                out.extend_from_slice(&list.values.join(&b','));
                 out.push(b']');
             }
             Event::ObjectEnd => {
-                let (_, entries, _) = open.pop().unwrap_or_default();
+                let object = open.pop().unwrap_or_default();
                 out.push(b'{');
-                for (i, (name, value)) in entries.iter().enumerate() {
+                for (i, (name, value)) in object.entries.iter().enumerate() {
                     if i > 0 {
                         out.push(b',');
                     }
@@ -302,10 +322,12 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
                 }
             }
         }
-        if let Some((values, entries, key)) = open.last_mut() {
-            // Of objects the names are told apart; lists have no key, so both are kept.
-            entries.insert(std::mem::take(key), out.clone());
-            values.push(out);
+        if let Some(around) = open.last_mut() {
+            // Which of the two it is shows when it ends.
+            around
+                .entries
+                .insert(std::mem::take(&mut around.key), out.clone());
+            around.values.push(out);
         }
     }
     whole.ok_or_else(|| refuse("it is no object"))
@@ -344,7 +366,9 @@ impl Builder {
             Event::Float(f) => m.heap.float(f),
             Event::String(text) => m.string(&text),
             Event::Key(name) => return self.keys.push(m.symbols.intern(&name)),
-            Event::ListStart | Event::ObjectStart => return self.open.push((self.values.len(), self.keys.len())),
+            Event::ListStart | Event::ObjectStart => {
+                return self.open.push((self.values.len(), self.keys.len()));
+            }
             Event::ListEnd => {
                 let (at, _) = self.open.pop().unwrap_or_default();
                 let list = m.heap.list(self.values.get(at..).unwrap_or_default());
@@ -374,8 +398,11 @@ fn from_toml(m: &mut Machine, args: &[Value]) -> Result<Value> {
     }
     let s = m.want_plain_string(args[0])?;
     m.check_memory(s.len().saturating_mul(4))?;
-    let timestamps =
-        if m.settings.feature("parse-toml-timestamps") { Timestamps::Parse } else { Timestamps::Refuse };
+    let timestamps = if m.settings.feature("parse-toml-timestamps") {
+        Timestamps::Parse
+    } else {
+        Timestamps::Refuse
+    };
     let document = toml::parse(s.bytes(), timestamps).map_err(pure_error)?;
     let mut builder = Builder::default();
     let mut todo = vec![Task::Node(document.root())];
@@ -444,17 +471,25 @@ pub struct XmlOptions {
 impl XmlOptions {
     /// As a local for [`xml_text`].
     pub fn value(self, m: &mut Machine) -> Value {
-        m.heap.int(i64::from(self.strict) | i64::from(self.locations) << 1)
+        m.heap
+            .int(i64::from(self.strict) | i64::from(self.locations) << 1)
     }
 
     fn of(v: Value) -> XmlOptions {
         let bits = v.as_int().unwrap_or(0);
-        XmlOptions { strict: bits & 1 != 0, locations: bits & 2 != 0 }
+        XmlOptions {
+            strict: bits & 1 != 0,
+            locations: bits & 2 != 0,
+        }
     }
 }
 
 fn to_xml(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    let options = XmlOptions { strict: true, locations: false }.value(m);
+    let options = XmlOptions {
+        strict: true,
+        locations: false,
+    }
+    .value(m);
     m.truncate_locals(a, 1);
     m.push(options);
     Ok(Step::TailRun(xml_text, 2))
@@ -487,7 +522,12 @@ const VALUE: u64 = 1;
 const AGAIN: u64 = 2;
 
 /// Locals after the two: the lists and sets around what is written now, each with the index of what comes next in it.
-fn xml_step(m: &mut Machine, a: &mut Activation, options: XmlOptions, document: &mut Document) -> Result<Step> {
+fn xml_step(
+    m: &mut Machine,
+    a: &mut Activation,
+    options: XmlOptions,
+    document: &mut Document,
+) -> Result<Step> {
     let mut next = match a.state {
         0 => {
             document.writer.open("expr", &[]);
@@ -612,7 +652,13 @@ fn derivation_thunk(m: &Machine, attrs: AttrsRef, options: XmlOptions) -> Option
     unevaluated(m.known.drv_path).or_else(|| unevaluated(m.known.out_path))
 }
 
-fn open_attr(m: &mut Machine, symbol: Symbol, pos: PosId, options: XmlOptions, document: &mut Document) {
+fn open_attr(
+    m: &mut Machine,
+    symbol: Symbol,
+    pos: PosId,
+    options: XmlOptions,
+    document: &mut Document,
+) {
     let place = place(m, pos, options);
     let name = m.symbols.name(symbol);
     let mut shown: Vec<(&str, &[u8])> = Vec::with_capacity(4);
@@ -628,13 +674,22 @@ fn open_attr(m: &mut Machine, symbol: Symbol, pos: PosId, options: XmlOptions, d
 }
 
 /// File, line and column of a position, when these are wanted.
-fn place(m: &mut Machine, pos: PosId, options: XmlOptions) -> Option<(Option<Vec<u8>>, String, String)> {
+fn place(
+    m: &mut Machine,
+    pos: PosId,
+    options: XmlOptions,
+) -> Option<(Option<Vec<u8>>, String, String)> {
     if !options.locations {
         return None;
     }
     let (source, offset) = m.sources.resolve(pos)?;
-    let (line, column) = m.sources.line_column(source, offset, |p| m.host.read_file(p).ok())?;
-    let path = source.origin.path().map(|p| p.as_os_str().as_encoded_bytes().to_vec());
+    let (line, column) = m
+        .sources
+        .line_column(source, offset, |p| m.host.read_file(p).ok())?;
+    let path = source
+        .origin
+        .path()
+        .map(|p| p.as_os_str().as_encoded_bytes().to_vec());
     Some((path, line.to_string(), column.to_string()))
 }
 

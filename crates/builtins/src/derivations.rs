@@ -17,10 +17,10 @@ use nivis_eval::{
     Activation, Builtin, Error, ErrorKind, Host, Machine, Origin, PosId, Result, SourceSpan, Step,
     Symbol, Value,
 };
-use nivis_store::derivation::{InputOutputs, OutputName};
+use nivis_store::derivation::OutputName;
 use nivis_store::{
-    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DownstreamPlaceholder, DrvHash, DrvHashes,
-    Hash, HashAlgorithm, StoreDir, StorePath, hash_placeholder,
+    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DownstreamPlaceholder,
+    DrvHash, DrvHashes, Hash, HashAlgorithm, StoreDir, StorePath, hash_placeholder,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,20 +169,29 @@ impl Derivations {
                 continue;
             }
             if let Some(drv) = drv {
-                let mut lookup = Lookup { known: &self.known, new: None };
+                let mut lookup = Lookup {
+                    known: &self.known,
+                    new: None,
+                };
                 let hash = drv.hash_modulo(store, &mut lookup).map_err(store_error)?;
                 let known = known(&drv, hash, store)?;
                 self.known.insert(path, known);
                 continue;
             }
             let printed = store.print(&path);
-            let invalid = |_| Error::new(ErrorKind::Store, format!("path '{printed}' is not valid"));
-            let text = host.read_file(bytes_path(printed.as_bytes())).map_err(invalid)?;
+            let invalid =
+                |_| Error::new(ErrorKind::Store, format!("path '{printed}' is not valid"));
+            let text = host
+                .read_file(bytes_path(printed.as_bytes()))
+                .map_err(invalid)?;
             let name = path.derivation_name().map_err(store_error)?;
             let drv = Derivation::parse_aterm(store, name, &text).map_err(store_error)?;
             let inputs: Vec<StorePath> = drv.input_drvs.keys().cloned().collect();
             if inputs.contains(&path) || todo.iter().any(|(p, d)| d.is_some() && *p == path) {
-                return Err(Error::new(ErrorKind::Store, format!("derivation '{printed}' depends on itself")));
+                return Err(Error::new(
+                    ErrorKind::Store,
+                    format!("derivation '{printed}' depends on itself"),
+                ));
             }
             todo.push((path, Some(drv)));
             todo.extend(inputs.into_iter().map(|p| (p, None)));
@@ -191,7 +200,12 @@ impl Derivations {
     }
 
     /// Everything that a `.drv` file refers to, directly or not.
-    fn closure(&mut self, host: &dyn Host, store: &StoreDir, path: &StorePath) -> Result<BTreeSet<StorePath>> {
+    fn closure(
+        &mut self,
+        host: &dyn Host,
+        store: &StoreDir,
+        path: &StorePath,
+    ) -> Result<BTreeSet<StorePath>> {
         let mut seen = BTreeSet::new();
         let mut todo = vec![path.clone()];
         while let Some(path) = todo.pop() {
@@ -223,10 +237,13 @@ impl Derivations {
             return Err(Error::other("a context element has no number"));
         };
         if slot.is_none() {
-            let element = contexts.get(id).ok_or_else(|| Error::other("a context element has no number"))?;
+            let element = contexts
+                .get(id)
+                .ok_or_else(|| Error::other("a context element has no number"))?;
             *slot = Some(input_of(element, store)?);
         }
-        slot.as_ref().ok_or_else(|| Error::other("a context element has no number"))
+        slot.as_ref()
+            .ok_or_else(|| Error::other("a context element has no number"))
     }
 }
 
@@ -246,12 +263,23 @@ fn input_of(element: &ContextElement, store: &StoreDir) -> Result<Input> {
 
 fn known(drv: &Derivation, hash: DrvHash, store: &StoreDir) -> Result<Known> {
     let references = drv.references().into_iter().cloned().collect();
-    let outputs = drv.output_paths(store).map_err(store_error)?.into_iter().collect();
-    Ok(Known { hash, references, outputs })
+    let outputs = drv
+        .output_paths(store)
+        .map_err(store_error)?
+        .into_iter()
+        .collect();
+    Ok(Known {
+        hash,
+        references,
+        outputs,
+    })
 }
 
 /// Runs something on the known derivations while the machine is at hand, too.
-fn with_derivations<T>(m: &mut Machine, f: impl FnOnce(&mut Machine, &mut Derivations) -> Result<T>) -> Result<T> {
+fn with_derivations<T>(
+    m: &mut Machine,
+    f: impl FnOnce(&mut Machine, &mut Derivations) -> Result<T>,
+) -> Result<T> {
     let mut derivations = std::mem::take(m.extension::<Derivations>());
     let result = f(m, &mut derivations);
     *m.extension::<Derivations>() = derivations;
@@ -335,12 +363,17 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
         }};
     }
     if state.phase == NAME {
-        let name = attrs.get(known.name).ok_or_else(|| m.missing_attr(attrs, known.name))?;
+        let name = attrs
+            .get(known.name)
+            .ok_or_else(|| m.missing_attr(attrs, known.name))?;
         let name = m.want_plain_string(force!(name))?;
         nivis_store::store_path::check_name(name.bytes()).map_err(|e| {
             Error::new(
                 ErrorKind::Store,
-                format!("invalid derivation name: {}. Please pass a different 'name'.", e.message()),
+                format!(
+                    "invalid derivation name: {}. Please pass a different 'name'.",
+                    e.message()
+                ),
             )
         })?;
         state.phase = FLAGS;
@@ -403,7 +436,11 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
         }
         if symbol == known.content_addressed || symbol == known.impure {
             if m.want_bool(force!(value))? {
-                let feature = if symbol == known.impure { "impure-derivations" } else { "ca-derivations" };
+                let feature = if symbol == known.impure {
+                    "impure-derivations"
+                } else {
+                    "ca-derivations"
+                };
                 require_feature(m, feature, "")?;
                 m.push(Value::TRUE);
             } else {
@@ -439,13 +476,21 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
 pub(crate) fn describe(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSpan)> {
     let state = State::unpack(a.state);
     let mut steps = Vec::new();
-    let Some(attrs) = m.local(a, 0).as_attrs() else { return steps };
+    let Some(attrs) = m.local(a, 0).as_attrs() else {
+        return steps;
+    };
     let known = symbols(m);
     let name = attrs.get(known.name).and_then(Value::as_string);
     let span = |pos: PosId| SourceSpan { start: pos, len: 0 };
     let (Some(name), true) = (name, state.phase != NAME) else {
-        let pos = attrs.iter().find(|(symbol, ..)| *symbol == known.name).map_or(PosId::NONE, |(.., pos)| pos);
-        steps.push(("while evaluating the derivation attribute 'name'".to_string(), span(pos)));
+        let pos = attrs
+            .iter()
+            .find(|(symbol, ..)| *symbol == known.name)
+            .map_or(PosId::NONE, |(.., pos)| pos);
+        steps.push((
+            "while evaluating the derivation attribute 'name'".to_string(),
+            span(pos),
+        ));
         return steps;
     };
     let name = name.to_text();
@@ -453,12 +498,20 @@ pub(crate) fn describe(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSp
         && let Some((symbol, _, pos)) = m.sorted_attr(attrs, state.index as usize)
     {
         let key = m.symbols.text(symbol);
-        steps.push((format!("while evaluating attribute '{key}' of derivation '{name}'"), span(pos)));
+        steps.push((
+            format!("while evaluating attribute '{key}' of derivation '{name}'"),
+            span(pos),
+        ));
     }
-    let pos = attrs.iter().find(|(symbol, ..)| *symbol == known.name).map_or(PosId::NONE, |(.., pos)| pos);
+    let pos = attrs
+        .iter()
+        .find(|(symbol, ..)| *symbol == known.name)
+        .map_or(PosId::NONE, |(.., pos)| pos);
     let place = m.describe_position(pos);
     steps.push((
-        format!("while evaluating derivation '{name}'\n  whose name attribute is located at {place}"),
+        format!(
+            "while evaluating derivation '{name}'\n  whose name attribute is located at {place}"
+        ),
         SourceSpan::default(),
     ));
     steps
@@ -489,7 +542,11 @@ fn finish_attribute(
             state.phase = SPECIAL;
             return Ok(());
         }
-        let text = if state.structured { value } else { m.local(a, 1 + state.index as usize) };
+        let text = if state.structured {
+            value
+        } else {
+            m.local(a, 1 + state.index as usize)
+        };
         let name = attrs.get(known.name).and_then(Value::as_string);
         if symbol == known.outputs {
             output_names(m, text)?;
@@ -522,7 +579,11 @@ fn warn_ineffective(m: &mut Machine, attrs: AttrsRef, symbol: Symbol, known: &Sy
     if !NAMES.contains(&m.symbols.name(symbol)) {
         return;
     }
-    let drv = attrs.get(known.name).and_then(Value::as_string).map(StringRef::to_text).unwrap_or_default();
+    let drv = attrs
+        .get(known.name)
+        .and_then(Value::as_string)
+        .map(StringRef::to_text)
+        .unwrap_or_default();
     let name = m.symbols.text(symbol);
     m.host.message(
         format!(
@@ -542,7 +603,9 @@ fn output_names(m: &Machine, v: Value) -> Result<BTreeSet<OutputName>> {
             return Err(Error::other("invalid derivation output name 'drvPath'"));
         }
         if !names.insert(OutputName::from(shown.as_ref())) {
-            return Err(Error::other(format!("duplicate derivation output '{shown}'")));
+            return Err(Error::other(format!(
+                "duplicate derivation output '{shown}'"
+            )));
         }
         Ok(())
     };
@@ -552,26 +615,43 @@ fn output_names(m: &Machine, v: Value) -> Result<BTreeSet<OutputName>> {
         }
     } else {
         let text = m.want_string(v)?;
-        for name in text.bytes().split(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')) {
+        for name in text
+            .bytes()
+            .split(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+        {
             if !name.is_empty() {
                 add(name)?;
             }
         }
     }
     if names.is_empty() {
-        return Err(Error::other("derivation cannot have an empty set of outputs"));
+        return Err(Error::other(
+            "derivation cannot have an empty set of outputs",
+        ));
     }
     Ok(names)
 }
 
 /// The meaning of `outputHashMode`.
-fn method(m: &Machine, drv: Option<StringRef>, v: Value, structured: bool) -> Result<ContentAddressMethod> {
-    let text = if structured { m.want_plain_string(v)? } else { m.want_string(v)? };
+fn method(
+    m: &Machine,
+    drv: Option<StringRef>,
+    v: Value,
+    structured: bool,
+) -> Result<ContentAddressMethod> {
+    let text = if structured {
+        m.want_plain_string(v)?
+    } else {
+        m.want_string(v)?
+    };
     if text.bytes() == b"recursive" {
         return Ok(ContentAddressMethod::Nar);
     }
     let method = ContentAddressMethod::parse(text.bytes()).map_err(|_| {
-        Error::other(format!("invalid value '{}' for 'outputHashMode' attribute", text.to_text()))
+        Error::other(format!(
+            "invalid value '{}' for 'outputHashMode' attribute",
+            text.to_text()
+        ))
     })?;
     match method {
         ContentAddressMethod::Text => {
@@ -586,7 +666,13 @@ fn method(m: &Machine, drv: Option<StringRef>, v: Value, structured: bool) -> Re
 }
 
 /// Makes the derivation of evaluated attributes.
-fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known: &Symbols) -> Result<Value> {
+fn build(
+    m: &mut Machine,
+    attrs: AttrsRef,
+    texts: &[Value],
+    state: State,
+    known: &Symbols,
+) -> Result<Value> {
     let store = store_dir(m)?;
     let name = match attrs.get(known.name).and_then(Value::as_string) {
         Some(name) => name,
@@ -608,7 +694,9 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known:
     let mut ingestion = None;
     let (mut content_addressed, mut impure) = (false, false);
     for (index, text) in texts.iter().enumerate() {
-        let Some((symbol, value, _)) = m.sorted_attr(attrs, index) else { break };
+        let Some((symbol, value, _)) = m.sorted_attr(attrs, index) else {
+            break;
+        };
         if text.is_null() {
             continue;
         }
@@ -696,14 +784,19 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known:
     }
     let only_out = outputs.len() == 1 && outputs.contains("out");
     if drv.name.ends_with(".drv") && !(ingestion == Some(ContentAddressMethod::Text) && only_out) {
-        return other("derivation names are allowed to end in '.drv' only if they produce a single derivation file");
+        return other(
+            "derivation names are allowed to end in '.drv' only if they produce a single derivation file",
+        );
     }
     if let Some(hash) = output_hash {
         if !only_out {
             return other("multiple outputs are not supported in fixed-output derivations");
         }
         let hash = fixed_hash(m, hash, algorithm)?;
-        let content = ContentAddress { method: ingestion.unwrap_or(ContentAddressMethod::Flat), hash };
+        let content = ContentAddress {
+            method: ingestion.unwrap_or(ContentAddressMethod::Flat),
+            hash,
+        };
         let output = DerivationOutput::CaFixed(content);
         if let Some(path) = output.path(&store, &drv.name, "out").map_err(store_error)? {
             drv.env.insert("out".into(), store.print(&path).into());
@@ -716,7 +809,8 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known:
         let method = ingestion.unwrap_or(ContentAddressMethod::Nar);
         let algorithm = algorithm.unwrap_or(HashAlgorithm::Sha256);
         for output in &outputs {
-            drv.env.insert(output.as_str().into(), hash_placeholder(output).into());
+            drv.env
+                .insert(output.as_str().into(), hash_placeholder(output).into());
             let kind = if impure {
                 DerivationOutput::Impure { method, algorithm }
             } else {
@@ -727,7 +821,8 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State, known:
     } else {
         for output in &outputs {
             drv.env.insert(output.as_str().into(), BString::default());
-            drv.outputs.insert(output.clone(), DerivationOutput::Deferred);
+            drv.outputs
+                .insert(output.clone(), DerivationOutput::Deferred);
         }
     }
     finish(m, &store, drv)
@@ -739,7 +834,12 @@ fn fixed_hash(m: &mut Machine, text: StringRef, algorithm: Option<HashAlgorithm>
         return Hash::parse_any(text.bytes(), algorithm).map_err(store_error);
     }
     let zeros = algorithm.and_then(|a| Hash::from_bytes(a, &vec![0; a.digest_len()]));
-    let hash = zeros.ok_or_else(|| Error::new(ErrorKind::Store, "empty hash requires explicit hash algorithm"))?;
+    let hash = zeros.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Store,
+            "empty hash requires explicit hash algorithm",
+        )
+    })?;
     crate::files::warn_empty_hash(m, hash.algorithm());
     Ok(hash)
 }
@@ -752,7 +852,11 @@ fn add_inputs(
     drv: &mut Derivation,
     contexts: &[ContextId],
 ) -> Result<()> {
-    let mut ids: Vec<u32> = contexts.iter().flat_map(|c| m.contexts.ids(*c)).copied().collect();
+    let mut ids: Vec<u32> = contexts
+        .iter()
+        .flat_map(|c| m.contexts.ids(*c))
+        .copied()
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     let host = Rc::clone(&m.host);
@@ -764,11 +868,12 @@ fn add_inputs(
             }
             Input::Deep(path) => deep.push(path.clone()),
             Input::Output(path, chain, output) => {
-                let node = drv.input_drvs.entry(path.clone()).or_insert_with(InputOutputs::new);
+                let node = drv.input_drvs.entry(path.clone()).or_default();
                 if chain.is_empty() {
                     node.add(output.clone());
                 } else {
-                    node.add_dynamic(chain.iter().cloned(), output.clone()).map_err(store_error)?;
+                    node.add_dynamic(chain.iter().cloned(), output.clone())
+                        .map_err(store_error)?;
                 }
             }
         }
@@ -776,7 +881,7 @@ fn add_inputs(
     for path in deep {
         for object in derivations.closure(&*host, store, &path)? {
             if let Some(known) = derivations.known.get(&object) {
-                let node = drv.input_drvs.entry(object.clone()).or_insert_with(InputOutputs::new);
+                let node = drv.input_drvs.entry(object.clone()).or_default();
                 for (output, _) in &known.outputs {
                     node.add(output.clone());
                 }
@@ -784,8 +889,11 @@ fn add_inputs(
             drv.input_srcs.insert(object);
         }
     }
-    let unknown: FxHashSet<&StorePath> =
-        drv.input_drvs.keys().filter(|path| !derivations.known.contains_key(*path)).collect();
+    let unknown: FxHashSet<&StorePath> = drv
+        .input_drvs
+        .keys()
+        .filter(|path| !derivations.known.contains_key(*path))
+        .collect();
     for path in unknown {
         derivations.learn(&*host, store, path)?;
     }
@@ -796,10 +904,15 @@ fn add_inputs(
 fn finish(m: &mut Machine, store: &StoreDir, mut drv: Derivation) -> Result<Value> {
     let keep = m.host.keeps_store_texts();
     let drv_path = with_derivations(m, |m, derivations| {
-        let mut lookup = Lookup { known: &derivations.known, new: None };
+        let mut lookup = Lookup {
+            known: &derivations.known,
+            new: None,
+        };
         let path = if keep {
             let mut text = Vec::new();
-            let path = drv.finish_with_text(store, &mut lookup, &mut text).map_err(store_error)?;
+            let path = drv
+                .finish_with_text(store, &mut lookup, &mut text)
+                .map_err(store_error)?;
             write_text(m, store, &path, &text, &drv.references())?;
             path
         } else {
@@ -814,13 +927,17 @@ fn finish(m: &mut Machine, store: &StoreDir, mut drv: Derivation) -> Result<Valu
         Ok(path)
     })?;
     let printed = store.print(&drv_path);
-    let context = m.contexts.single(ContextElement::DrvDeep(printed.as_bytes().into()));
+    let context = m
+        .contexts
+        .single(ContextElement::DrvDeep(printed.as_bytes().into()));
     let value = m.heap.string(printed.as_bytes(), context);
     let mut entries = vec![(m.known.drv_path, PosId::NONE, value)];
     for (output, kind) in &drv.outputs {
         let text = match kind.path(store, &drv.name, output).map_err(store_error)? {
             Some(path) => store.print(&path),
-            None => DownstreamPlaceholder::unknown_ca_output(&drv_path, output).map_err(store_error)?.render(),
+            None => DownstreamPlaceholder::unknown_ca_output(&drv_path, output)
+                .map_err(store_error)?
+                .render(),
         };
         let context = m.contexts.single(ContextElement::Output {
             drv: printed.as_bytes().into(),
@@ -865,28 +982,38 @@ pub(crate) fn add_text(m: &mut Machine, name: StringRef, contents: StringRef) ->
         }
     }
     let digest = nivis_store::hash::sha256(contents.bytes());
-    let path = store.make_text_path(&name.to_text(), &digest, &references).map_err(store_error)?;
+    let path = store
+        .make_text_path(&name.to_text(), &digest, &references)
+        .map_err(store_error)?;
     let references: Vec<&StorePath> = references.iter().collect();
     if m.host.keeps_store_texts() {
         write_text(m, &store, &path, contents.bytes(), &references)?;
     }
     if !references.is_empty() {
         let references = references.into_iter().cloned().collect();
-        m.extension::<Derivations>().texts.insert(path.clone(), references);
+        m.extension::<Derivations>()
+            .texts
+            .insert(path.clone(), references);
     }
     let printed = store.print(&path);
-    let context = m.contexts.single(ContextElement::Path(printed.as_bytes().into()));
+    let context = m
+        .contexts
+        .single(ContextElement::Path(printed.as_bytes().into()));
     Ok(m.heap.string(printed.as_bytes(), context))
 }
 
 /// A context element as messages show it.
 fn shown_element(element: &ContextElement, store: &StoreDir) -> String {
     let path = String::from_utf8_lossy(element.path());
-    let base = path.strip_prefix(store.as_str()).map_or(&*path, |p| p.trim_start_matches('/'));
+    let base = path
+        .strip_prefix(store.as_str())
+        .map_or(&*path, |p| p.trim_start_matches('/'));
     match element {
         ContextElement::Path(_) => base.to_string(),
         ContextElement::DrvDeep(_) => format!("={base}"),
-        ContextElement::Output { output, .. } => format!("!{}!{base}", String::from_utf8_lossy(output)),
+        ContextElement::Output { output, .. } => {
+            format!("!{}!{base}", String::from_utf8_lossy(output))
+        }
     }
 }
 
@@ -932,7 +1059,9 @@ fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
     if expected.as_bytes() != s.bytes() {
         let shown = s.to_text();
         return Err(Error::other(match &chain {
-            None => format!("path string '{shown}' has context with the different path '{expected}'"),
+            None => {
+                format!("path string '{shown}' has context with the different path '{expected}'")
+            }
             Some(output) => format!(
                 "string '{shown}' has context with the output '{}' from derivation '{}', but the string is not the right \
                  placeholder for this derivation output. It should be '{expected}'",
@@ -947,7 +1076,9 @@ fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
         Some(chain) => [&chain, &b"!"[..], output.bytes()].concat().into(),
     };
     let text = output_text(m, &store, &drv, &chain)?;
-    let context = m.contexts.single(ContextElement::Output { drv, output: chain });
+    let context = m
+        .contexts
+        .single(ContextElement::Output { drv, output: chain });
     Ok(m.heap.string(text.as_bytes(), context))
 }
 
@@ -967,7 +1098,10 @@ fn output_text(m: &mut Machine, store: &StoreDir, drv: &[u8], chain: &[u8]) -> R
             Some((_, output)) => Ok(output.clone()),
             None => Err(Error::new(
                 ErrorKind::Store,
-                format!("derivation '{}' does not have output '{first}'", String::from_utf8_lossy(drv)),
+                format!(
+                    "derivation '{}' does not have output '{first}'",
+                    String::from_utf8_lossy(drv)
+                ),
             )),
         }
     })?;
@@ -976,7 +1110,11 @@ fn output_text(m: &mut Machine, store: &StoreDir, drv: &[u8], chain: &[u8]) -> R
         return Ok(store.print(known));
     }
     let first = DownstreamPlaceholder::unknown_ca_output(&path, first).map_err(store_error)?;
-    Ok(rest.fold(first, |placeholder, output| placeholder.unknown_derivation(output)).render())
+    Ok(rest
+        .fold(first, |placeholder, output| {
+            placeholder.unknown_derivation(output)
+        })
+        .render())
 }
 
 // ---- derivation -------------------------------------------------------------------------------------
@@ -1000,4 +1138,3 @@ pub(crate) fn derivation(m: &mut Machine) -> Value {
     });
     m.delay_call(load, Value::NULL)
 }
-

@@ -68,8 +68,18 @@ pub static CONSTANTS: &[Constant] = &[
     .global(),
 ];
 
-const fn constant(name: &'static str, doc: &'static str, value: fn(&mut Machine) -> Value) -> Constant {
-    Constant { name, doc, impure: false, global: false, value }
+const fn constant(
+    name: &'static str,
+    doc: &'static str,
+    value: fn(&mut Machine) -> Value,
+) -> Constant {
+    Constant {
+        name,
+        doc,
+        impure: false,
+        global: false,
+        value,
+    }
 }
 
 impl Constant {

@@ -10,7 +10,8 @@ use nivis_eval::heap::StringRef;
 use nivis_eval::machine::{bytes_path, canonical_path, host_error};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::{
-    Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, Origin, PosId, Result, Step, Value,
+    Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, Origin, PosId, Result, Step,
+    Value,
 };
 use nivis_store::{Hash, HashAlgorithm};
 use std::collections::HashSet;
@@ -27,7 +28,13 @@ pub static TABLE: &[Builtin] = &[
         "Returns whether there is a file, folder or link at `path`. A string with a slash at its end asks for a folder. \
          What evaluation may not see does not exist.",
     ),
-    frame("readFile", &["path"], 0, read_file, "Returns the contents of the file at `path`."),
+    frame(
+        "readFile",
+        &["path"],
+        0,
+        read_file,
+        "Returns the contents of the file at `path`.",
+    ),
     frame(
         "readDir",
         &["path"],
@@ -122,7 +129,10 @@ pub(crate) fn absolute_path(m: &mut Machine, a: &mut Activation) -> Result<Step>
             let s = m.pop();
             let s = m.want_string(s)?;
             if s.bytes().first() != Some(&b'/') {
-                return Err(Error::other(format!("string '{}' doesn't represent an absolute path", s.to_text())));
+                return Err(Error::other(format!(
+                    "string '{}' doesn't represent an absolute path",
+                    s.to_text()
+                )));
             }
             if text::is_canonical(s.bytes()) {
                 return Ok(Step::Done(s.value()));
@@ -177,7 +187,8 @@ fn realise(m: &mut Machine, s: StringRef) -> Result<()> {
     }
     let host = Rc::clone(&m.host);
     for element in m.contexts.elements(s.context()) {
-        host.realise(element).map_err(|e| Error::new(ErrorKind::Host, e.to_string()))?;
+        host.realise(element)
+            .map_err(|e| Error::new(ErrorKind::Host, e.to_string()))?;
     }
     Ok(())
 }
@@ -208,7 +219,11 @@ pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
     m.host.read_file(path).map_err(|e| {
         // What is missing may be what a link leads to.
         let missing = e.kind() == std::io::ErrorKind::NotFound;
-        let resolved = if missing { m.host.resolve_links(path).ok() } else { None };
+        let resolved = if missing {
+            m.host.resolve_links(path).ok()
+        } else {
+            None
+        };
         host_error(&e, resolved.as_deref().unwrap_or(path))
     })
 }
@@ -217,12 +232,15 @@ pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
 
 fn path_exists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let arg = m.local(a, 0);
-    let folder = arg.as_string().is_some_and(|s| s.bytes().ends_with(b"/") || s.bytes().ends_with(b"/."));
+    let folder = arg
+        .as_string()
+        .is_some_and(|s| s.bytes().ends_with(b"/") || s.bytes().ends_with(b"/."));
     let path = path_argument!(m, a, 0, realised_path);
     let path = bytes_path(path.bytes());
     let host = Rc::clone(&m.host);
     let found = if folder {
-        host.resolve_links(path).and_then(|path| host.file_type(&path))
+        host.resolve_links(path)
+            .and_then(|path| host.file_type(&path))
     } else {
         host.file_type(path)
     };
@@ -239,7 +257,8 @@ fn path_exists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 /// Whether an error means that there is nothing, or nothing that may be seen.
 fn is_absence(e: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
-    matches!(e.kind(), NotFound | NotADirectory) || e.kind() == PermissionDenied && e.raw_os_error().is_none()
+    matches!(e.kind(), NotFound | NotADirectory)
+        || e.kind() == PermissionDenied && e.raw_os_error().is_none()
 }
 
 fn read_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
@@ -258,10 +277,15 @@ fn read_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         // What the object refers to is a dependency, as far as the text mentions it.
         let references = m.host.references(store.print(&object).as_bytes());
         let mentioned = references.into_iter().filter(|r| {
-            let hash = store.parse(r).map(|p| p.hash_part().to_string()).unwrap_or_default();
+            let hash = store
+                .parse(r)
+                .map(|p| p.hash_part().to_string())
+                .unwrap_or_default();
             !hash.is_empty() && memchr::memmem::find(&contents, hash.as_bytes()).is_some()
         });
-        context = m.contexts.collect(mentioned.map(|r| ContextElement::Path(r.into())));
+        context = m
+            .contexts
+            .collect(mentioned.map(|r| ContextElement::Path(r.into())));
     }
     Ok(Step::Done(m.heap.string(&contents, context)))
 }
@@ -270,9 +294,13 @@ fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, realised_path);
     let shown = bytes_path(path.bytes());
     let entries = m.host.read_dir(shown).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotADirectory => {
-            Error::new(ErrorKind::Host, format!("cannot read directory \"{}\": Not a directory", shown.display()))
-        }
+        std::io::ErrorKind::NotADirectory => Error::new(
+            ErrorKind::Host,
+            format!(
+                "cannot read directory \"{}\": Not a directory",
+                shown.display()
+            ),
+        ),
         _ => host_error(&e, shown),
     })?;
     let attrs: Vec<_> = entries
@@ -293,13 +321,22 @@ fn read_file_type(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let shown = bytes_path(path.bytes());
     // The folders on the way have to be real ones.
     for folder in shown.ancestors().skip(1) {
-        if m.host.file_type(folder).is_ok_and(|kind| kind == Some(FileType::Symlink)) {
-            return Err(Error::new(ErrorKind::Host, format!("path '{}' is a symlink", folder.display())));
+        if m.host
+            .file_type(folder)
+            .is_ok_and(|kind| kind == Some(FileType::Symlink))
+        {
+            return Err(Error::new(
+                ErrorKind::Host,
+                format!("path '{}' is a symlink", folder.display()),
+            ));
         }
     }
     match m.host.file_type(shown).map_err(|e| host_error(&e, shown))? {
         Some(kind) => Ok(Step::Done(type_string(m, kind))),
-        None => Err(Error::new(ErrorKind::Host, format!("path '{}' does not exist", shown.display()))),
+        None => Err(Error::new(
+            ErrorKind::Host,
+            format!("path '{}' does not exist", shown.display()),
+        )),
     }
 }
 
@@ -321,17 +358,25 @@ fn store_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         path.bytes().to_vec()
     } else {
         let shown = bytes_path(path.bytes());
-        let resolved = m.host.resolve_links(shown).map_err(|e| host_error(&e, shown))?;
+        let resolved = m
+            .host
+            .resolve_links(shown)
+            .map_err(|e| host_error(&e, shown))?;
         resolved.into_os_string().into_encoded_bytes()
     };
     if !store.contains(&resolved) {
         return Err(Error::new(
             ErrorKind::Store,
-            format!("path '{}' is not in the Nix store", String::from_utf8_lossy(&resolved)),
+            format!(
+                "path '{}' is not in the Nix store",
+                String::from_utf8_lossy(&resolved)
+            ),
         ));
     }
     let (object, _) = store.split(&resolved).map_err(store_error)?;
-    let own = m.contexts.single(ContextElement::Path(store.print(&object).into_bytes().into()));
+    let own = m.contexts.single(ContextElement::Path(
+        store.print(&object).into_bytes().into(),
+    ));
     let context = m.contexts.union(path.context(), own);
     Ok(Step::Done(m.heap.string(&resolved, context)))
 }
@@ -388,7 +433,9 @@ fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     for index in 0..list.len() {
         let prefix = m.want_string(m.local(a, 2 + 2 * index))?;
         let path = m.want_string(m.local(a, 3 + 2 * index))?;
-        let Some(suffix) = suffix_of(name.bytes(), prefix.bytes()) else { continue };
+        let Some(suffix) = suffix_of(name.bytes(), prefix.bytes()) else {
+            continue;
+        };
         if let Some(found) = look_up(m, path.bytes(), suffix)? {
             return Ok(Step::Done(m.heap.path(&found)));
         }
@@ -400,9 +447,13 @@ fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     Err(Error::new(
         ErrorKind::Throw,
         if m.settings.pure_eval {
-            format!("cannot look up '<{shown}>' in pure evaluation mode (use '--impure' to override)")
+            format!(
+                "cannot look up '<{shown}>' in pure evaluation mode (use '--impure' to override)"
+            )
         } else {
-            format!("file '{shown}' was not found in the Nix search path (add it using $NIX_PATH or -I)")
+            format!(
+                "file '{shown}' was not found in the Nix search path (add it using $NIX_PATH or -I)"
+            )
         },
     ))
 }
@@ -427,10 +478,14 @@ fn look_up(m: &mut Machine, entry: &[u8], suffix: &[u8]) -> Result<Option<Vec<u8
     }
     let host = Rc::clone(&m.host);
     let exists = |path: &Path| -> Result<Option<Vec<u8>>> {
-        let found = host.resolve_links(path).and_then(|path| Ok(host.file_type(&path)?.map(|_| path)));
+        let found = host
+            .resolve_links(path)
+            .and_then(|path| Ok(host.file_type(&path)?.map(|_| path)));
         match found {
             Ok(path) => Ok(path.map(|p| p.into_os_string().into_encoded_bytes())),
-            Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied && is_absence(&e) => Ok(None),
+            Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied && is_absence(&e) => {
+                Ok(None)
+            }
             Err(e) => Err(host_error(&e, path)),
         }
     };
@@ -442,7 +497,9 @@ fn look_up(m: &mut Machine, entry: &[u8], suffix: &[u8]) -> Result<Option<Vec<u8
     };
     if root.is_empty() || exists(bytes_path(&root))?.is_none() {
         let shown = String::from_utf8_lossy(entry).into_owned();
-        m.host.message(format!("warning: Nix search path entry '{shown}' does not exist, ignoring").as_bytes());
+        m.host.message(
+            format!("warning: Nix search path entry '{shown}' does not exist, ignoring").as_bytes(),
+        );
         m.extension::<Missing>().0.insert(entry.to_vec());
         return Ok(None);
     }
@@ -504,8 +561,14 @@ fn filter_source(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 }
 
 fn want_function(m: &Machine, v: Value) -> Result<()> {
-    let callable = v.is_function() || v.as_attrs().is_some_and(|attrs| attrs.get(m.known.functor).is_some());
-    if callable { Ok(()) } else { Err(m.expected(nivis_eval::Type::Function, v)) }
+    let callable = v.is_function()
+        || v.as_attrs()
+            .is_some_and(|attrs| attrs.get(m.known.functor).is_some());
+    if callable {
+        Ok(())
+    } else {
+        Err(m.expected(nivis_eval::Type::Function, v))
+    }
 }
 
 fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
@@ -553,13 +616,16 @@ fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
                 warn_empty_hash(m, HashAlgorithm::Sha256);
                 hash = m.string([0; 32]);
             } else {
-                let parsed = Hash::parse_any(text.bytes(), Some(HashAlgorithm::Sha256)).map_err(store_error)?;
+                let parsed = Hash::parse_any(text.bytes(), Some(HashAlgorithm::Sha256))
+                    .map_err(store_error)?;
                 hash = m.string(parsed.as_bytes());
             }
         }
     }
     if m.locals(a) == 1 {
-        return Err(Error::other("missing required 'path' attribute in the first argument to 'builtins.path'"));
+        return Err(Error::other(
+            "missing required 'path' attribute in the first argument to 'builtins.path'",
+        ));
     }
     let path = m.want_string(m.local(a, 1))?;
     if name.is_null() || m.want_string(name)?.is_empty() {
@@ -571,8 +637,11 @@ fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 /// Says that an empty hash stands for one of zeros.
 pub(crate) fn warn_empty_hash(m: &mut Machine, algorithm: HashAlgorithm) {
     let zeros = vec![0; algorithm.digest_len()];
-    let shown = Hash::from_bytes(algorithm, &zeros).map(|h| h.to_sri()).unwrap_or_default();
-    m.host.message(format!("warning: found empty hash, assuming '{shown}'").as_bytes());
+    let shown = Hash::from_bytes(algorithm, &zeros)
+        .map(|h| h.to_sri())
+        .unwrap_or_default();
+    m.host
+        .message(format!("warning: found empty hash, assuming '{shown}'").as_bytes());
 }
 
 struct Keys {
@@ -632,10 +701,16 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state = 1;
         let path = m.want_string(m.local(a, 0))?;
         let shown = bytes_path(path.bytes());
-        let root = host.resolve_links(shown).map_err(|e| host_error(&e, shown))?;
+        let root = host
+            .resolve_links(shown)
+            .map_err(|e| host_error(&e, shown))?;
         let resolved = m.string(root.as_os_str().as_encoded_bytes());
         m.set_local(a, 0, resolved);
-        let kind = if filter.is_null() { None } else { host.file_type(&root).map_err(|e| host_error(&e, &root))? };
+        let kind = if filter.is_null() {
+            None
+        } else {
+            host.file_type(&root).map_err(|e| host_error(&e, &root))?
+        };
         if kind == Some(FileType::Directory) && recursive {
             push_entries(m, root.as_os_str().as_encoded_bytes())?;
         }
@@ -678,10 +753,18 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         name: name.bytes(),
         recursive,
         keep: if filter.is_null() { None } else { Some(&keep) },
-        sha256: m.local(a, 4).as_string().and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok()),
+        sha256: m
+            .local(a, 4)
+            .as_string()
+            .and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok()),
     };
-    let store_path = m.host.add_path(&request).map_err(|e| host_error(&e, path))?;
-    let context = m.contexts.single(ContextElement::Path(store_path.as_slice().into()));
+    let store_path = m
+        .host
+        .add_path(&request)
+        .map_err(|e| host_error(&e, path))?;
+    let context = m
+        .contexts
+        .single(ContextElement::Path(store_path.as_slice().into()));
     Ok(Step::Done(m.heap.string(&store_path, context)))
 }
 

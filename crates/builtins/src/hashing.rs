@@ -53,7 +53,11 @@ pub(crate) fn require_feature(m: &Machine, feature: &str, reason: &str) -> Resul
     if m.settings.feature(feature) {
         return Ok(());
     }
-    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    };
     Err(Error::other(format!(
         "experimental Nix feature '{feature}' is disabled{reason}; add '--extra-experimental-features {feature}' to \
          enable it"
@@ -83,7 +87,9 @@ fn hash_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn wanted(m: &mut Machine, attrs: AttrsRef, name: &str) -> Result<Value> {
     let symbol = m.symbols.intern(name.as_bytes());
-    attrs.get(symbol).ok_or_else(|| m.missing_attr(attrs, symbol))
+    attrs
+        .get(symbol)
+        .ok_or_else(|| m.missing_attr(attrs, symbol))
 }
 
 fn convert_hash(m: &mut Machine, a: &mut Activation) -> Result<Step> {

@@ -1,10 +1,12 @@
 //! Worlds for an evaluator to live in: the real file system, and one in memory.
 
+use nivis_eval::host::Keep;
 use nivis_eval::machine::bytes_path;
 use nivis_eval::{AddPath, FileType, Host};
 use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
 use nivis_store::{
-    ContentAddress, ContentAddressMethod, ErrorKind, Hash, HashAlgorithm, StoreDir, StorePath, ingest,
+    ContentAddress, ContentAddressMethod, ErrorKind, Hash, HashAlgorithm, StoreDir, StorePath,
+    ingest,
 };
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
@@ -28,15 +30,31 @@ fn content_of<S: NarSource<Error = nivis_store::Error>>(
     root: &S::Node,
     request: &AddPath<'_>,
 ) -> io::Result<ContentAddress> {
-    if !request.recursive && !matches!(source.kind(root).map_err(io_error)?, NodeKind::Regular { .. }) {
-        return Err(io::Error::other(format!("'{}' is not a regular file", request.path.display())));
+    if !request.recursive
+        && !matches!(
+            source.kind(root).map_err(io_error)?,
+            NodeKind::Regular { .. }
+        )
+    {
+        return Err(io::Error::other(format!(
+            "'{}' is not a regular file",
+            request.path.display()
+        )));
     }
-    let method = if request.recursive { ContentAddressMethod::Nar } else { ContentAddressMethod::Flat };
+    let method = if request.recursive {
+        ContentAddressMethod::Nar
+    } else {
+        ContentAddressMethod::Flat
+    };
     ingest::hash_tree(source, root, method, HashAlgorithm::Sha256).map_err(io_error)
 }
 
 /// The store path of contents; with an expected hash, only when the contents have it.
-fn store_path_of(store: &StoreDir, request: &AddPath<'_>, content: &ContentAddress) -> io::Result<StorePath> {
+fn store_path_of(
+    store: &StoreDir,
+    request: &AddPath<'_>,
+    content: &ContentAddress,
+) -> io::Result<StorePath> {
     let expected = request.sha256.map(Hash::from_sha256);
     if expected.is_some_and(|hash| hash != content.hash) {
         return Err(io::Error::other(format!(
@@ -48,7 +66,9 @@ fn store_path_of(store: &StoreDir, request: &AddPath<'_>, content: &ContentAddre
 }
 
 fn path_for(store: &StoreDir, name: &[u8], content: &ContentAddress) -> io::Result<StorePath> {
-    store.make_fixed_output_path(&String::from_utf8_lossy(name), content).map_err(io_error)
+    store
+        .make_fixed_output_path(&String::from_utf8_lossy(name), content)
+        .map_err(io_error)
 }
 
 /// Computes the store path of what a request wants added, reading through a host.
@@ -57,8 +77,15 @@ fn path_for(store: &StoreDir, name: &[u8], content: &ContentAddress) -> io::Resu
 ///
 /// # Errors
 /// What the host reports, a bad name, a hash that is not the expected one.
-pub fn add_through_host(host: &dyn Host, store: &StoreDir, request: &AddPath<'_>) -> io::Result<StorePath> {
-    let mut source = HostFiles { host, keep: request.keep };
+pub fn add_through_host(
+    host: &dyn Host,
+    store: &StoreDir,
+    request: &AddPath<'_>,
+) -> io::Result<StorePath> {
+    let mut source = HostFiles {
+        host,
+        keep: request.keep,
+    };
     let content = content_of(&mut source, &request.path.to_path_buf(), request)?;
     store_path_of(store, request, &content)
 }
@@ -66,7 +93,7 @@ pub fn add_through_host(host: &dyn Host, store: &StoreDir, request: &AddPath<'_>
 /// The files of a host as a source of archives.
 struct HostFiles<'h> {
     host: &'h dyn Host,
-    keep: Option<&'h dyn Fn(&[u8]) -> bool>,
+    keep: Option<Keep<'h>>,
 }
 
 fn nar_error(path: &Path, e: io::Error) -> nivis_store::Error {
@@ -113,7 +140,9 @@ impl NarSource for HostFiles<'_> {
     }
 
     fn include(&mut self, node: &PathBuf) -> nivis_store::Result<bool> {
-        Ok(self.keep.is_none_or(|keep| keep(node.as_os_str().as_encoded_bytes())))
+        Ok(self
+            .keep
+            .is_none_or(|keep| keep(node.as_os_str().as_encoded_bytes())))
     }
 }
 
@@ -203,7 +232,10 @@ impl SystemHost {
         }
         let allowed = self.allowed.borrow();
         path.ancestors().any(|p| allowed.contains(p))
-            || allowed.range(path.to_path_buf()..).next().is_some_and(|next| next.starts_with(path))
+            || allowed
+                .range(path.to_path_buf()..)
+                .next()
+                .is_some_and(|next| next.starts_with(path))
     }
 
     fn check(&self, path: &Path) -> io::Result<()> {
@@ -216,7 +248,10 @@ impl SystemHost {
         };
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("access to absolute path '{}' is forbidden in {mode}", path.display()),
+            format!(
+                "access to absolute path '{}' is forbidden in {mode}",
+                path.display()
+            ),
         ))
     }
 
@@ -251,7 +286,14 @@ impl SystemHost {
         }
         let found = match self.with_physical(path, |p| fs::symlink_metadata(p)) {
             Ok(meta) => Some(file_type(meta.file_type(), || is_executable(&meta))),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                None
+            }
             Err(e) => return Err(e),
         };
         self.types.borrow_mut().insert(path.to_path_buf(), found);
@@ -261,8 +303,15 @@ impl SystemHost {
     fn add(&self, request: &AddPath<'_>) -> io::Result<StorePath> {
         if let Some(hash) = request.sha256 {
             // What is in the store already need not be readable here.
-            let method = if request.recursive { ContentAddressMethod::Nar } else { ContentAddressMethod::Flat };
-            let expected = ContentAddress { method, hash: Hash::from_sha256(hash) };
+            let method = if request.recursive {
+                ContentAddressMethod::Nar
+            } else {
+                ContentAddressMethod::Flat
+            };
+            let expected = ContentAddress {
+                method,
+                hash: Hash::from_sha256(hash),
+            };
             let path = path_for(&self.store, request.name, &expected)?;
             let printed = PathBuf::from(self.store.print(&path));
             if self.with_physical(&printed, |p| fs::symlink_metadata(p).is_ok()) {
@@ -272,7 +321,7 @@ impl SystemHost {
         }
         self.check(request.path)?;
         let visible = |file: &[u8]| self.is_allowed(bytes_path(file));
-        let keep: Option<&dyn Fn(&[u8]) -> bool> = match (request.keep, self.access) {
+        let keep: Option<Keep<'_>> = match (request.keep, self.access) {
             (keep, Access::All) => keep,
             (None, _) => Some(&visible),
             (Some(keep), _) => Some(&|file: &[u8]| keep(file) && visible(file)),
@@ -289,8 +338,14 @@ impl SystemHost {
     }
 
     /// Writes a store object that is not there yet: to a name of its own first, so that others never see half of it.
-    fn write_object(&self, path: &StorePath, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-        let Some(root) = &self.store_root else { return Ok(()) };
+    fn write_object(
+        &self,
+        path: &StorePath,
+        write: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(root) = &self.store_root else {
+            return Ok(());
+        };
         let target = root.join(path.base_name());
         if fs::symlink_metadata(&target).is_ok() {
             return Ok(());
@@ -304,7 +359,11 @@ impl SystemHost {
         fs::create_dir_all(root).map_err(describe)?;
         let number = self.counter.get();
         self.counter.set(number + 1);
-        let temporary = root.join(format!(".tmp-{}-{number}-{}", std::process::id(), path.hash_part()));
+        let temporary = root.join(format!(
+            ".tmp-{}-{number}-{}",
+            std::process::id(),
+            path.hash_part()
+        ));
         let result = write(&temporary).and_then(|()| fs::rename(&temporary, &target));
         if let Err(e) = result {
             let _ = remove(&temporary);
@@ -314,7 +373,9 @@ impl SystemHost {
             }
             return Err(describe(e));
         }
-        self.types.borrow_mut().remove(Path::new(&self.store.print(path)));
+        self.types
+            .borrow_mut()
+            .remove(Path::new(&self.store.print(path)));
         Ok(())
     }
 }
@@ -338,7 +399,9 @@ fn file_type(kind: fs::FileType, executable: impl FnOnce() -> bool) -> FileType 
     } else if kind.is_symlink() {
         FileType::Symlink
     } else if kind.is_file() {
-        FileType::Regular { executable: executable() }
+        FileType::Regular {
+            executable: executable(),
+        }
     } else {
         FileType::Other
     }
@@ -401,8 +464,11 @@ impl Host for SystemHost {
 
     fn resolve_links(&self, path: &Path) -> io::Result<PathBuf> {
         let mut resolved = PathBuf::from("/");
-        let mut todo: Vec<std::ffi::OsString> =
-            path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
+        let mut todo: Vec<std::ffi::OsString> = path
+            .components()
+            .rev()
+            .map(|c| c.as_os_str().to_owned())
+            .collect();
         let mut links = 0;
         while let Some(part) = todo.pop() {
             if part == "/" {
@@ -421,7 +487,10 @@ impl Host for SystemHost {
             if self.is_allowed(&resolved) && self.look(&resolved)? == Some(FileType::Symlink) {
                 links += 1;
                 if links > 1024 {
-                    return Err(io::Error::other(format!("too many symbolic links in '{}'", path.display())));
+                    return Err(io::Error::other(format!(
+                        "too many symbolic links in '{}'",
+                        path.display()
+                    )));
                 }
                 let target = self.with_physical(&resolved, |p| fs::read_link(p))?;
                 resolved.pop();
@@ -434,7 +503,12 @@ impl Host for SystemHost {
     fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
         let name = bytes_path(name).as_os_str();
         // The system's function takes no such names.
-        if name.is_empty() || name.as_encoded_bytes().iter().any(|b| matches!(b, b'=' | 0)) {
+        if name.is_empty()
+            || name
+                .as_encoded_bytes()
+                .iter()
+                .any(|b| matches!(b, b'=' | 0))
+        {
             return None;
         }
         std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
@@ -442,7 +516,10 @@ impl Host for SystemHost {
 
     fn now(&self) -> i64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
+        since
+            .ok()
+            .and_then(|d| i64::try_from(d.as_secs()).ok())
+            .unwrap_or(0)
     }
 
     fn message(&self, text: &[u8]) {
@@ -462,7 +539,13 @@ impl Host for SystemHost {
             (Some(folder), Some(file)) => self.resolve_links(folder)?.join(file),
             _ => path.to_path_buf(),
         };
-        let request = AddPath { path: &resolved, name, recursive: true, keep: None, sha256: None };
+        let request = AddPath {
+            path: &resolved,
+            name,
+            recursive: true,
+            keep: None,
+            sha256: None,
+        };
         let added = self.add(&request)?;
         let printed = self.store.print(&added);
         self.copied.borrow_mut().insert(key, added);
@@ -489,7 +572,7 @@ impl Host for SystemHost {
 
 /// The real file system, without the files that are not to be kept.
 struct Files<'k> {
-    keep: Option<&'k dyn Fn(&[u8]) -> bool>,
+    keep: Option<Keep<'k>>,
 }
 
 impl NarSource for Files<'_> {
@@ -500,7 +583,10 @@ impl NarSource for Files<'_> {
         FileSystem.kind(node)
     }
 
-    fn read_dir(&mut self, node: &FileSystemNode) -> nivis_store::Result<Vec<(Vec<u8>, FileSystemNode)>> {
+    fn read_dir(
+        &mut self,
+        node: &FileSystemNode,
+    ) -> nivis_store::Result<Vec<(Vec<u8>, FileSystemNode)>> {
         FileSystem.read_dir(node)
     }
 
@@ -508,12 +594,18 @@ impl NarSource for Files<'_> {
         FileSystem.read_link(node)
     }
 
-    fn read_file(&mut self, node: &FileSystemNode, out: &mut dyn FileSink) -> nivis_store::Result<()> {
+    fn read_file(
+        &mut self,
+        node: &FileSystemNode,
+        out: &mut dyn FileSink,
+    ) -> nivis_store::Result<()> {
         FileSystem.read_file(node, out)
     }
 
     fn include(&mut self, node: &FileSystemNode) -> nivis_store::Result<bool> {
-        Ok(self.keep.is_none_or(|keep| keep(node.path().as_os_str().as_encoded_bytes())))
+        Ok(self
+            .keep
+            .is_none_or(|keep| keep(node.path().as_os_str().as_encoded_bytes())))
     }
 }
 
@@ -548,7 +640,9 @@ fn copy(files: &mut Files<'_>, root: &FileSystemNode, target: &Path) -> io::Resu
                 #[cfg(unix)]
                 std::os::unix::fs::symlink(bytes_path(&link), &target)?;
                 #[cfg(not(unix))]
-                return Err(io::Error::other("symbolic links cannot be copied on this system"));
+                return Err(io::Error::other(
+                    "symbolic links cannot be copied on this system",
+                ));
             }
             NodeKind::Regular { executable } => {
                 let mut from = fs::File::open(node.path())?;
@@ -569,7 +663,11 @@ fn seal(path: &Path, executable: bool) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(if executable { 0o555 } else { 0o444 }))?;
+        file.set_permissions(fs::Permissions::from_mode(if executable {
+            0o555
+        } else {
+            0o444
+        }))?;
     }
     let _ = executable;
     Ok(())
@@ -634,7 +732,9 @@ impl MemoryHost {
 
     fn insert(&mut self, path: &Path, node: Node) {
         for folder in path.ancestors().skip(1) {
-            self.nodes.entry(folder.to_path_buf()).or_insert(Node::Folder);
+            self.nodes
+                .entry(folder.to_path_buf())
+                .or_insert(Node::Folder);
         }
         self.nodes.insert(path.to_path_buf(), node);
     }
@@ -642,15 +742,25 @@ impl MemoryHost {
     /// With a file at an absolute path.
     #[must_use]
     pub fn with_file(mut self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> MemoryHost {
-        let node = Node::File { contents: contents.as_ref().to_vec(), executable: false };
+        let node = Node::File {
+            contents: contents.as_ref().to_vec(),
+            executable: false,
+        };
         self.insert(path.as_ref(), node);
         self
     }
 
     /// With an executable file at an absolute path.
     #[must_use]
-    pub fn with_program(mut self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> MemoryHost {
-        let node = Node::File { contents: contents.as_ref().to_vec(), executable: true };
+    pub fn with_program(
+        mut self,
+        path: impl AsRef<Path>,
+        contents: impl AsRef<[u8]>,
+    ) -> MemoryHost {
+        let node = Node::File {
+            contents: contents.as_ref().to_vec(),
+            executable: true,
+        };
         self.insert(path.as_ref(), node);
         self
     }
@@ -672,7 +782,8 @@ impl MemoryHost {
     /// With an environment variable.
     #[must_use]
     pub fn with_env(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> MemoryHost {
-        self.env.insert(name.as_ref().to_vec(), value.as_ref().to_vec());
+        self.env
+            .insert(name.as_ref().to_vec(), value.as_ref().to_vec());
         self
     }
 
@@ -695,7 +806,9 @@ impl MemoryHost {
 
     fn follow(&self, path: &Path) -> io::Result<&Node> {
         let path = self.resolve_links(path)?;
-        self.nodes.get(&path).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.nodes
+            .get(&path)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -706,7 +819,10 @@ impl Host for MemoryHost {
         }
         match self.follow(path)? {
             Node::File { contents, .. } => Ok(contents.clone()),
-            _ => Err(io::Error::other(format!("path '{}' is not a regular file", path.display()))),
+            _ => Err(io::Error::other(format!(
+                "path '{}' is not a regular file",
+                path.display()
+            ))),
         }
     }
 
@@ -717,23 +833,34 @@ impl Host for MemoryHost {
             Some(Node::Folder) => {}
             Some(_) => return Err(io::ErrorKind::NotADirectory.into()),
         }
-        let below = self.nodes.range(path.clone()..).take_while(|(p, _)| p.starts_with(&path));
-        let entries = below.filter(|(p, _)| p.parent() == Some(&path)).filter_map(|(p, node)| {
-            let name = p.file_name()?.as_encoded_bytes().to_vec();
-            Some((name, node_type(node)))
-        });
+        let below = self
+            .nodes
+            .range(path.clone()..)
+            .take_while(|(p, _)| p.starts_with(&path));
+        let entries = below
+            .filter(|(p, _)| p.parent() == Some(&path))
+            .filter_map(|(p, node)| {
+                let name = p.file_name()?.as_encoded_bytes().to_vec();
+                Some((name, node_type(node)))
+            });
         Ok(entries.collect())
     }
 
     fn file_type(&self, path: &Path) -> io::Result<Option<FileType>> {
-        if self.texts.borrow().contains_key(path.as_os_str().as_encoded_bytes()) {
+        if self
+            .texts
+            .borrow()
+            .contains_key(path.as_os_str().as_encoded_bytes())
+        {
             return Ok(Some(FileType::Regular { executable: false }));
         }
         if let Some(node) = self.nodes.get(path) {
             return Ok(Some(node_type(node)));
         }
         // A folder on the way may be a link.
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(None);
+        };
         let resolved = self.resolve_existing(folder)?;
         Ok(self.nodes.get(&resolved.join(name)).map(node_type))
     }
@@ -767,7 +894,13 @@ impl Host for MemoryHost {
             (Some(folder), Some(file)) => self.resolve_links(folder)?.join(file),
             _ => path.to_path_buf(),
         };
-        self.add_path(&AddPath { path: &resolved, name, recursive: true, keep: None, sha256: None })
+        self.add_path(&AddPath {
+            path: &resolved,
+            name,
+            recursive: true,
+            keep: None,
+            sha256: None,
+        })
     }
 
     fn add_path(&self, request: &AddPath<'_>) -> io::Result<Vec<u8>> {
@@ -780,7 +913,9 @@ impl Host for MemoryHost {
     }
 
     fn write_store_text(&self, path: &[u8], contents: &[u8], _: &[&[u8]]) -> io::Result<()> {
-        self.texts.borrow_mut().insert(path.to_vec(), contents.to_vec());
+        self.texts
+            .borrow_mut()
+            .insert(path.to_vec(), contents.to_vec());
         Ok(())
     }
 }
@@ -789,8 +924,11 @@ impl MemoryHost {
     /// Resolves links in memory; looks at nodes alone.
     fn resolve_existing(&self, path: &Path) -> io::Result<PathBuf> {
         let mut resolved = PathBuf::from("/");
-        let mut todo: Vec<std::ffi::OsString> =
-            path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
+        let mut todo: Vec<std::ffi::OsString> = path
+            .components()
+            .rev()
+            .map(|c| c.as_os_str().to_owned())
+            .collect();
         let mut links = 0;
         while let Some(part) = todo.pop() {
             match part.as_encoded_bytes() {
@@ -821,7 +959,9 @@ impl MemoryHost {
 
 fn node_type(node: &Node) -> FileType {
     match node {
-        Node::File { executable, .. } => FileType::Regular { executable: *executable },
+        Node::File { executable, .. } => FileType::Regular {
+            executable: *executable,
+        },
         Node::Folder => FileType::Directory,
         Node::Link(_) => FileType::Symlink,
     }

@@ -119,7 +119,11 @@ pub(crate) fn pure_error(e: crate::pure::Error) -> Error {
 /// Begins the coercion of a local to a string, or gives it at once.
 ///
 /// In the first case the step is to be returned; its result will be on the stack.
-pub(crate) fn coerce(m: &mut Machine, v: Value, mode: Coerce) -> std::result::Result<StringRef, Step> {
+pub(crate) fn coerce(
+    m: &mut Machine,
+    v: Value,
+    mode: Coerce,
+) -> std::result::Result<StringRef, Step> {
     match v.as_string() {
         Some(s) => Ok(s),
         None => {
@@ -168,7 +172,9 @@ fn concat_strings_sep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     loop {
         let index = a.state as usize;
-        let Some(element) = list.get(index) else { break };
+        let Some(element) = list.get(index) else {
+            break;
+        };
         if index > 0 && !separator.is_empty() {
             m.push(separator.value());
         }
@@ -194,7 +200,9 @@ fn substring(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let len = m.want_int(m.local(a, 1))?;
     let s = coerced!(m, a, 2, Coerce::INTERPOLATION);
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(s.len());
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(s.len() - start);
+    let len = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .min(s.len() - start);
     if len == s.len() {
         return Ok(Step::Done(s.value()));
     }
@@ -243,7 +251,9 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut replaced = false;
     let result = replace::replace_strings(&patterns, s.bytes(), |i, out| {
         replaced = true;
-        let Some(replacement) = to.get(i) else { return Ok(()) };
+        let Some(replacement) = to.get(i) else {
+            return Ok(());
+        };
         if replacement.is_thunk() {
             return Err(Ok(replacement));
         }
@@ -293,9 +303,14 @@ fn regex(m: &mut Machine, pattern: Value) -> Result<Rc<Regex>> {
 fn groups(m: &mut Machine, text: StringRef, groups: &[Group]) -> Value {
     let values: Vec<Value> = groups
         .iter()
-        .map(|group| match group.as_ref().and_then(|range| text.bytes().get(range.clone())) {
-            Some(part) => m.string(part),
-            None => Value::NULL,
+        .map(|group| {
+            match group
+                .as_ref()
+                .and_then(|range| text.bytes().get(range.clone()))
+            {
+                Some(part) => m.string(part),
+                None => Value::NULL,
+            }
         })
         .collect();
     m.heap.list(&values)
@@ -331,7 +346,9 @@ fn regex_split(m: &mut Machine, args: &[Value]) -> Result<Value> {
 
 fn split_version(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let s = m.want_plain_string(args[0])?;
-    let values: Vec<Value> = version::components(s.bytes()).map(|c| m.string(c)).collect();
+    let values: Vec<Value> = version::components(s.bytes())
+        .map(|c| m.string(c))
+        .collect();
     Ok(m.heap.list(&values))
 }
 
@@ -347,12 +364,17 @@ fn parse_drv_name(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let (name, version) = version::parse_drv_name(s.bytes());
     let (name, version) = (m.string(name), m.string(version));
     let symbol = m.symbols.intern(b"version");
-    Ok(m.attrs([(m.known.name, PosId::NONE, name), (symbol, PosId::NONE, version)]))
+    Ok(m.attrs([
+        (m.known.name, PosId::NONE, name),
+        (symbol, PosId::NONE, version),
+    ]))
 }
 
 fn base_name_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let s = coerced!(m, a, 0, Coerce::PATH);
-    Ok(Step::Done(m.heap.string(path::base_name(s.bytes()), s.context())))
+    Ok(Step::Done(
+        m.heap.string(path::base_name(s.bytes()), s.context()),
+    ))
 }
 
 fn dir_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
@@ -361,5 +383,7 @@ fn dir_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(Step::Done(m.heap.path(path::dir_of(path.bytes()))));
     }
     let s = coerced!(m, a, 0, Coerce::PATH);
-    Ok(Step::Done(m.heap.string(path::dir_of(s.bytes()), s.context())))
+    Ok(Step::Done(
+        m.heap.string(path::dir_of(s.bytes()), s.context()),
+    ))
 }

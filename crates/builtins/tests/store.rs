@@ -112,11 +112,19 @@ themes!(contexts data derivations files strings);
 fn texts_that_evaluation_writes_reach_the_host() {
     let host = Rc::new(world());
     let text = "derivation { name = \"a\"; builder = \"b\"; system = \"c\"; script = builtins.toFile \"s\" \"t\"; }";
-    let drv = evaluate(host.clone(), features(), &format!("({text}).drvPath"), false);
+    let drv = evaluate(
+        host.clone(),
+        features(),
+        &format!("({text}).drvPath"),
+        false,
+    );
     let texts = host.texts();
     let drv = drv.trim_matches(['=', ' ', '"']).as_bytes();
     let aterm = String::from_utf8(texts[drv].clone()).unwrap();
-    assert!(aterm.starts_with("Derive([(\"out\",\"/nix/store/"), "{aterm}");
+    assert!(
+        aterm.starts_with("Derive([(\"out\",\"/nix/store/"),
+        "{aterm}"
+    );
     assert!(texts.values().any(|t| t == b"t"));
     assert_eq!(texts.len(), 2);
 }
@@ -179,21 +187,40 @@ fn sources_and_derivations_are_written_to_a_store() {
     );
     let drv = evaluate(host, features(), &text, false);
     let written = |name: &str| {
-        let mut all = std::fs::read_dir(&store).unwrap().flatten().map(|e| e.path());
+        let mut all = std::fs::read_dir(&store)
+            .unwrap()
+            .flatten()
+            .map(|e| e.path());
         all.find(|p| p.to_string_lossy().ends_with(name)).unwrap()
     };
-    let drv = drv.trim_matches(['=', ' ', '"']).strip_prefix("/nix/store/").unwrap();
+    let drv = drv
+        .trim_matches(['=', ' ', '"'])
+        .strip_prefix("/nix/store/")
+        .unwrap();
     let aterm = std::fs::read(store.join(drv)).unwrap();
     let parsed = nivis_store::Derivation::parse_aterm(&StoreDir::default(), "a", &aterm).unwrap();
     assert_eq!(parsed.input_srcs.len(), 2);
     // The same path as that of the same files in memory.
     let in_memory = evaluate(Rc::new(world()), features(), "\"${./files/d}\"", false);
     let d = written("-d");
-    assert!(in_memory.contains(&*d.file_name().unwrap().to_string_lossy()), "{in_memory} {}", d.display());
+    assert!(
+        in_memory.contains(&*d.file_name().unwrap().to_string_lossy()),
+        "{in_memory} {}",
+        d.display()
+    );
     let meta = std::fs::metadata(d.join("x")).unwrap();
-    assert_eq!((meta.permissions().mode() & 0o777, meta.mtime()), (0o555, 1));
-    assert_eq!(std::fs::metadata(&d).unwrap().permissions().mode() & 0o777, 0o555);
-    assert_eq!(std::fs::read_link(d.join("up")).unwrap(), Path::new("../a.txt"));
+    assert_eq!(
+        (meta.permissions().mode() & 0o777, meta.mtime()),
+        (0o555, 1)
+    );
+    assert_eq!(
+        std::fs::metadata(&d).unwrap().permissions().mode() & 0o777,
+        0o555
+    );
+    assert_eq!(
+        std::fs::read_link(d.join("up")).unwrap(),
+        Path::new("../a.txt")
+    );
     assert!(!written("-files").join("a.txt").exists());
     assert!(written("-files").join("d/e").exists());
 }
@@ -206,13 +233,25 @@ fn restrictions_hide_what_is_not_allowed() {
     let shown = scratch.0.display();
     for (access, mode) in [
         (Access::Restricted, "restricted mode"),
-        (Access::Pure, "pure evaluation mode (use '--impure' to override)"),
+        (
+            Access::Pure,
+            "pure evaluation mode (use '--impure' to override)",
+        ),
     ] {
         let host = SystemHost::new(StoreDir::default()).with_access(access);
         host.allow(scratch.0.join("d"));
         let host = Rc::new(host);
-        let eval = |text: &str| evaluate(host.clone(), features(), &text.replace("DIR", &shown.to_string()), false);
-        let forbidden = |path: &str| format!("! access to absolute path '{shown}{path}' is forbidden in {mode}");
+        let eval = |text: &str| {
+            evaluate(
+                host.clone(),
+                features(),
+                &text.replace("DIR", &shown.to_string()),
+                false,
+            )
+        };
+        let forbidden = |path: &str| {
+            format!("! access to absolute path '{shown}{path}' is forbidden in {mode}")
+        };
         assert_eq!(eval("builtins.readFile DIR/d/x"), "= \"x\"");
         assert_eq!(eval("builtins.readFile DIR/a.txt"), forbidden("/a.txt"));
         assert_eq!(eval("builtins.readFile DIR/d/up"), forbidden("/a.txt"));
@@ -221,7 +260,10 @@ fn restrictions_hide_what_is_not_allowed() {
         assert_eq!(eval("builtins.pathExists DIR"), "= true");
         assert_eq!(eval("import DIR/a.txt"), forbidden("/a.txt"));
         assert_eq!(eval("\"${DIR/a.txt}\""), forbidden("/a.txt"));
-        assert_eq!(eval("(builtins.toFile \"a\" \"b\")"), "= \"/nix/store/g76zcpqc540lrc8i6g7xy6ip0npn2hnp-a\"");
+        assert_eq!(
+            eval("(builtins.toFile \"a\" \"b\")"),
+            "= \"/nix/store/g76zcpqc540lrc8i6g7xy6ip0npn2hnp-a\""
+        );
         // Of a folder that is only on the way, what is allowed is taken.
         let all = eval("\"${DIR}\"");
         assert!(all.starts_with("= \"/nix/store/"), "{all}");
@@ -241,15 +283,29 @@ fn deep_and_endless_values_end_in_errors() {
         "let x = { a = x; }; in builtins.toXML x",
         "let x = [ x ]; in builtins.toXML x",
     ] {
-        assert_eq!(evaluate(Rc::new(world()), features(), text, false), overflow, "{text}");
+        assert_eq!(
+            evaluate(Rc::new(world()), features(), text, false),
+            overflow,
+            "{text}"
+        );
     }
     let nested = "builtins.concatStringsSep \"\" (builtins.genList (i: if i < 100000 then \"[\" else \"]\") 200000)";
     assert_eq!(
-        evaluate(Rc::new(world()), features(), &format!("builtins.length (builtins.fromJSON ({nested}))"), false),
+        evaluate(
+            Rc::new(world()),
+            features(),
+            &format!("builtins.length (builtins.fromJSON ({nested}))"),
+            false
+        ),
         "= 1"
     );
     assert_eq!(
-        evaluate(Rc::new(world()), features(), &format!("builtins.toJSON (builtins.fromJSON ({nested}))"), false),
+        evaluate(
+            Rc::new(world()),
+            features(),
+            &format!("builtins.toJSON (builtins.fromJSON ({nested}))"),
+            false
+        ),
         overflow
     );
 }
@@ -257,10 +313,19 @@ fn deep_and_endless_values_end_in_errors() {
 #[test]
 fn endless_output_meets_the_limits() {
     // A value of few objects whose text has 2^60 elements.
-    let text = "let f = n: if n == 0 then [ 1 ] else let x = f (n - 1); in [ x x ]; in WRITE (f 60)";
+    let text =
+        "let f = n: if n == 0 then [ 1 ] else let x = f (n - 1); in [ x x ]; in WRITE (f 60)";
     for write in ["builtins.toJSON", "builtins.toXML"] {
-        let settings = Settings { memory_limit: 64 << 20, ..features() };
-        let found = evaluate(Rc::new(world()), settings, &text.replace("WRITE", write), false);
+        let settings = Settings {
+            memory_limit: 64 << 20,
+            ..features()
+        };
+        let found = evaluate(
+            Rc::new(world()),
+            settings,
+            &text.replace("WRITE", write),
+            false,
+        );
         assert!(found.starts_with("! out of memory"), "{found}");
     }
 }
@@ -271,13 +336,27 @@ fn traces_name_derivation_and_attribute() {
     nivis_builtins::install(&mut m);
     let text = "(derivation { name = \"a\"; builder = \"b\"; system = \"c\"; src = throw \"oh\"; }).drvPath";
     let error = m
-        .load_text(text.as_bytes(), Origin::Text("case".into()), Path::new("/t"))
+        .load_text(
+            text.as_bytes(),
+            Origin::Text("case".into()),
+            Path::new("/t"),
+        )
         .and_then(|v| m.force(v))
         .unwrap_err();
-    let steps: Vec<&str> = error.data().trace.iter().map(|t| t.message.as_str()).collect();
-    assert!(steps.contains(&"while evaluating attribute 'src' of derivation 'a'"), "{steps:?}");
+    let steps: Vec<&str> = error
+        .data()
+        .trace
+        .iter()
+        .map(|t| t.message.as_str())
+        .collect();
     assert!(
-        steps.contains(&"while evaluating derivation 'a'\n  whose name attribute is located at «case»:1:15"),
+        steps.contains(&"while evaluating attribute 'src' of derivation 'a'"),
+        "{steps:?}"
+    );
+    assert!(
+        steps.contains(
+            &"while evaluating derivation 'a'\n  whose name attribute is located at «case»:1:15"
+        ),
         "{steps:?}"
     );
 }
