@@ -23,7 +23,7 @@ one() {
   else
     # The last "error:" is the innermost one. Syntax errors and TOML errors have words of their own in every implementation.
     sed -e 's/\x1b\[[0-9;]*m//g' "$err" | grep -aE '^ *error: ' | tail -n 1 |
-      sed -E -e 's/^ *error: //' -e "s|$here|/lang|g" -e 's/^(syntax error).*/\1/' \
+      sed -E -e 's/^ *error: //' -e "s|$here|/lang|g" -e 's/^read of [0-9]+ bytes: //' -e 's/^(syntax error).*/\1/' \
         -e 's/^(while parsing TOML:).*/\1/' >"$case.err"
     [ -s "$case.err" ] || echo "no message: $case" >&2
   fi

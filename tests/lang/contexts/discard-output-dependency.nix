@@ -1,0 +1,1 @@
+builtins.getContext (builtins.unsafeDiscardOutputDependency (derivation { name = "x"; system = "s"; builder = "/b"; }).drvPath)

@@ -1,0 +1,1 @@
+let s = "${derivation { name = "x"; system = "s"; builder = "/b"; }}"; in builtins.getContext (builtins.appendContext (builtins.unsafeDiscardStringContext s) (builtins.getContext s)) == builtins.getContext s

@@ -1,0 +1,1 @@
+builtins.stringLength (builtins.hashString "sha256" (builtins.toFile "a" "b"))

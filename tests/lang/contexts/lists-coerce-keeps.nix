@@ -1,0 +1,1 @@
+builtins.hasContext (toString [ "a" (builtins.toFile "a" "b") ])

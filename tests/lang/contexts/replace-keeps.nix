@@ -1,0 +1,1 @@
+builtins.hasContext (builtins.replaceStrings [ "/" ] [ "-" ] (builtins.toFile "a" "b"))

@@ -1,0 +1,1 @@
+builtins.hasContext (builtins.replaceStrings [ "x" ] [ (builtins.toFile "a" "b") ] "abc")

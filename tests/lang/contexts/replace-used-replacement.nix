@@ -1,0 +1,1 @@
+builtins.hasContext (builtins.replaceStrings [ "b" ] [ (builtins.toFile "a" "b") ] "abc")

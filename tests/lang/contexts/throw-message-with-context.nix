@@ -1,0 +1,1 @@
+throw "in ${builtins.toFile "a" "b"}"

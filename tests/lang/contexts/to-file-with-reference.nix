@@ -1,0 +1,1 @@
+builtins.toFile "x" "see ${builtins.toFile "a" "b"}"

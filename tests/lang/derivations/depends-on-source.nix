@@ -1,0 +1,1 @@
+(derivation { name = "b"; system = "s"; builder = "/b"; src = ./files/plain.txt; }).drvPath

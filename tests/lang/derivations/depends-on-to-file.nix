@@ -1,0 +1,1 @@
+(derivation { name = "b"; system = "s"; builder = builtins.toFile "builder.sh" "echo"; }).drvPath

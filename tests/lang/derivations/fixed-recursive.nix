@@ -1,0 +1,1 @@
+let d = derivation { name = "x"; system = "s"; builder = "/b"; outputHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; outputHashAlgo = "sha256"; outputHashMode = "recursive"; }; in [ d.drvPath d.outPath ]

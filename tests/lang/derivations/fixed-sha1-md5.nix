@@ -1,0 +1,1 @@
+map (a: (derivation { name = "x"; system = "s"; builder = "/b"; outputHash = a.h; outputHashAlgo = a.a; }).outPath) [ { a = "sha1"; h = "da39a3ee5e6b4b0d3255bfef95601890afd80709"; } { a = "md5"; h = "d41d8cd98f00b204e9800998ecf8427e"; } ]

@@ -1,0 +1,1 @@
+let d = derivation { name = "x"; system = "s"; builder = "/b"; outputs = [ "out" "dev" "lib" ]; }; in [ d.drvPath d.out.outPath d.dev.outPath d.lib.outPath d.dev.outputName (map (o: o.outputName) d.all) ]

@@ -1,0 +1,1 @@
+(derivation { name = builtins.toFile "a" "b"; system = "s"; builder = "/b"; }).drvPath

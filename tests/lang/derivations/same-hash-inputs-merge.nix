@@ -1,0 +1,1 @@
+let f = n: derivation { name = "f"; system = "s"; builder = n; outputHash = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="; outputHashMode = "flat"; outputs = [ "out" ]; }; in (derivation { name = "b"; system = "s"; builder = "/b"; x = f "/1"; y = f "/2"; }).outPath

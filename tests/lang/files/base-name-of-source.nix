@@ -1,0 +1,1 @@
+builtins.substring 33 (-1) (baseNameOf "${./files/folder}")

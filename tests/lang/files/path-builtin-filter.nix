@@ -1,0 +1,1 @@
+builtins.path { path = ./files/folder; filter = p: t: baseNameOf p != "empty"; }

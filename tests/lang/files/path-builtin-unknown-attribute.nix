@@ -1,0 +1,1 @@
+builtins.path { path = ./files/plain.txt; other = 1; }

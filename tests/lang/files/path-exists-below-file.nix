@@ -1,0 +1,1 @@
+builtins.pathExists ./files/plain.txt/x

@@ -1,0 +1,1 @@
+map builtins.pathExists [ "${toString ./files}/" "${toString ./files/plain.txt}/" "${toString ./files/folder}/." ]

@@ -1,0 +1,1 @@
+let n = "plain"; in builtins.readFile ./files/${n}.txt

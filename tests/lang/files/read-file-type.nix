@@ -1,0 +1,1 @@
+map builtins.readFileType [ ./files/plain.txt ./files/folder ./files/link ]

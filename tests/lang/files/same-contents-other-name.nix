@@ -1,0 +1,1 @@
+baseNameOf "${./files/folder/copy.txt}" == baseNameOf "${./files/plain.txt}"

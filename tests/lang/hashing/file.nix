@@ -1,0 +1,1 @@
+map (a: builtins.hashFile a ./files/plain.txt) [ "md5" "sha256" ]

@@ -1,0 +1,1 @@
+let __nixPath = [ { prefix = "mine"; path = ./files; } ]; in import <mine/value.nix>

@@ -1,0 +1,1 @@
+let a = import ./files/function.nix; in a == import ./files/function.nix

@@ -1,0 +1,1 @@
+builtins.baseNameOf (builtins.findFile [ { prefix = ""; path = ./files; } ] "value.nix")

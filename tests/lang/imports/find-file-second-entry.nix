@@ -1,0 +1,1 @@
+builtins.baseNameOf (builtins.findFile [ { path = ./files/empty; prefix = ""; } { path = ./files; prefix = ""; } ] "value.nix")

@@ -1,0 +1,1 @@
+builtins.baseNameOf (builtins.findFile [ { prefix = "p"; path = ./files; } ] "p/value.nix")

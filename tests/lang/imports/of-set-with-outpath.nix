@@ -1,0 +1,1 @@
+import { outPath = ./files/value.nix; }

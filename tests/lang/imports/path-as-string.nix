@@ -1,0 +1,1 @@
+import (toString ./files/value.nix)

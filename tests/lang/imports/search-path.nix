@@ -1,0 +1,1 @@
+import <lang/imports/files/value.nix>

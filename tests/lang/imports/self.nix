@@ -1,0 +1,1 @@
+if builtins.pathExists ./self.nix then (import ./files/value.nix) else 0

@@ -1,0 +1,1 @@
+map import [ ./files/value.nix ./files/value.nix ]

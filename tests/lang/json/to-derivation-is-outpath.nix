@@ -1,0 +1,1 @@
+builtins.toJSON (derivation { name = "x"; system = "s"; builder = "/b"; })

@@ -1,0 +1,1 @@
+builtins.toJSON "\"\\/\n\r\t é"

@@ -1,0 +1,1 @@
+builtins.toJSON ./files/plain.txt

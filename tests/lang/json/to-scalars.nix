@@ -1,0 +1,1 @@
+builtins.toJSON [ 1 (-1) 1.5 true false null "a" ]

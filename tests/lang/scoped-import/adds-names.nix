@@ -1,0 +1,1 @@
+builtins.scopedImport { hidden = 5; } ./files/free-variable.nix

@@ -1,0 +1,1 @@
+builtins.scopedImport { } ./files/value.nix

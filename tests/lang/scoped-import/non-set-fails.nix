@@ -1,0 +1,1 @@
+scopedImport 1 ./files/free-variable.nix

@@ -1,0 +1,1 @@
+builtins.scopedImport { map = 1; } ./files/uses-map.nix

@@ -1,0 +1,1 @@
+scopedImport { hidden = 6; } ./files/free-variable.nix

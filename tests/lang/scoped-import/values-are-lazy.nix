@@ -1,0 +1,1 @@
+builtins.scopedImport { hidden = 1; other = throw "no"; } ./files/free-variable.nix

@@ -1,0 +1,1 @@
+let d = derivation { name = "x"; system = "s"; builder = "/b"; }; in builtins.toXML [ d d ]
