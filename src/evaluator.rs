@@ -18,24 +18,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Collects what an evaluator is made of. Without changes: the real file system, a store that is never written to,
 /// no search path, Nix's limit of nested calls, no limit of memory.
+#[derive(Default)]
 pub struct Builder {
     host: Option<Rc<dyn Host>>,
     settings: Settings,
     fuel: Option<u64>,
     extras: Vec<Extra>,
     stress: bool,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Builder {
-            host: None,
-            settings: Settings::default(),
-            fuel: None,
-            extras: Vec::new(),
-            stress: false,
-        }
-    }
 }
 
 impl Builder {

@@ -7,7 +7,7 @@
 //!
 //! `LANG_ONLY=text` runs the cases whose name contains the text.
 
-use nivis::{Diagnostic, Evaluator, SystemHost, store::StoreDir};
+use nivis::{Error, ErrorKind, Evaluator, SystemHost, store::StoreDir};
 use std::path::{Path, PathBuf};
 
 /// Cases with files larger than this do not run under stress.
@@ -71,8 +71,9 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn evaluate(case: &Case, stress: bool) -> Result<String, Diagnostic> {
-    let dir = StoreDir::new("/nix/store").map_err(|e| internal(e.to_string()))?;
+fn evaluate(case: &Case, stress: bool) -> Result<String, Error> {
+    let dir =
+        StoreDir::new("/nix/store").map_err(|e| Error::new(ErrorKind::Store, e.to_string()))?;
     let mut builder = Evaluator::builder()
         .host(SystemHost::new(dir))
         .search_path("lang", root().display().to_string())
@@ -84,17 +85,13 @@ fn evaluate(case: &Case, stress: bool) -> Result<String, Diagnostic> {
     if stress {
         builder = builder.fuel(STRESS_STEPS);
     }
-    let nix = builder.build().map_err(nivis::Error::into_diagnostic)?;
+    let nix = builder.build()?;
     let run = || {
         let value = nix.eval_file(&case.file)?;
         value.force_deep()?;
         Ok(value.print_classic())
     };
-    run().map_err(nivis::Error::into_diagnostic)
-}
-
-fn internal(message: String) -> Diagnostic {
-    Diagnostic::message(nivis::ErrorKind::Other, message)
+    run()
 }
 
 /// A first line `# features: a b` switches experimental features on.
@@ -113,7 +110,7 @@ fn normal(text: &str) -> String {
 }
 
 /// What is wrong with a result, if anything.
-fn judge(case: &Case, result: &Result<String, Diagnostic>) -> Option<String> {
+fn judge(case: &Case, result: &Result<String, Error>) -> Option<String> {
     match (&case.expected, result) {
         (Expected::Out(want), Ok(got)) if normal(want) == normal(got) => None,
         (Expected::Out(want), Ok(got)) => Some(format!(
@@ -127,11 +124,14 @@ fn judge(case: &Case, result: &Result<String, Diagnostic>) -> Option<String> {
             normal(want),
             normal(got)
         )),
-        (Expected::Err(want), Err(e)) if want.trim() == "syntax error" => (e.kind
-            != nivis::ErrorKind::Syntax)
-            .then(|| format!("expected a syntax error, got\n    {}", normal(&e.message))),
+        (Expected::Err(want), Err(e)) if want.trim() == "syntax error" => {
+            let message = normal(&e.diagnostic().message);
+            (e.kind() != ErrorKind::Syntax)
+                .then(|| format!("expected a syntax error, got\n    {message}"))
+        }
         (Expected::Err(want), Err(e)) => {
-            let steps = std::iter::once(&e.message).chain(e.trace.iter().map(|t| &t.message));
+            let d = e.diagnostic();
+            let steps = std::iter::once(&d.message).chain(d.trace.iter().map(|t| &t.message));
             let found = steps.clone().any(|m| normal(m).contains(&normal(want)));
             (!found).then(|| {
                 let all: Vec<String> = steps.map(|m| normal(m)).collect();
@@ -155,7 +155,7 @@ fn run_all(stress: bool) {
             continue;
         }
         let result = evaluate(case, stress);
-        if stress && matches!(&result, Err(e) if e.kind == nivis::ErrorKind::Cancelled) {
+        if stress && matches!(&result, Err(e) if e.kind() == ErrorKind::Cancelled) {
             continue;
         }
         ran += 1;

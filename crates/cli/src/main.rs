@@ -12,11 +12,6 @@ mod write_to;
 use nivis::builtins::NIX_VERSION;
 use std::path::Path;
 
-/// What is not in the evaluator's heap (code, tables, hashing) is many small pieces, for which the C
-/// library's allocator cost several per cent of an evaluation.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let mut args = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let program = args.next().unwrap_or_default();

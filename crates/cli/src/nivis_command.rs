@@ -114,7 +114,7 @@ struct EvalArgs {
     /// An expression
     #[arg(short = 'E', long, value_name = "EXPR", conflicts_with = "file")]
     expr: Option<String>,
-    /// A file, a folder, <NAME> of the search path, or - for standard input
+    /// A file, a folder, `<NAME>` of the search path, or - for standard input
     #[arg(short, long)]
     file: Option<String>,
     /// Attribute paths; without --expr and --file the first one is the file

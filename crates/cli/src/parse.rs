@@ -18,7 +18,6 @@ pub fn print_tree(
 ) -> Result<(), Failure> {
     let options = nivis::syntax::ParseOptions {
         pipe_operators: features.contains(&"pipe-operators"),
-        ..Default::default()
     };
     // Names that nothing binds are found when a file is compiled.
     let mut m = nivis::eval::Machine::new(

@@ -15,6 +15,9 @@ pub enum Source {
     Flag,
 }
 
+/// Takes that many values of a flag from the command line.
+pub type Next<'a> = dyn FnMut(&str, usize) -> Result<Vec<String>, UsageError> + 'a;
+
 /// All settings given anywhere, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -143,11 +146,7 @@ impl Settings {
     ///
     /// # Errors
     /// When the value is missing or does not fit.
-    pub fn flag(
-        &mut self,
-        flag: &str,
-        next: &mut dyn FnMut(&str, usize) -> Result<Vec<String>, UsageError>,
-    ) -> Result<bool, UsageError> {
+    pub fn flag(&mut self, flag: &str, next: &mut Next<'_>) -> Result<bool, UsageError> {
         let Some(name) = flag.strip_prefix("--") else {
             return Ok(false);
         };
