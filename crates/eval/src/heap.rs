@@ -444,7 +444,7 @@ impl Heap {
 
     // ---- strings ----------------------------------------------------------------------------------
 
-    /// A string. Longer than `u32::MAX` bytes is cut off by [`Heap::string_of_parts`]'s caller, which checks.
+    /// A string of at most `u32::MAX` bytes; callers check (see `Machine::check_string`).
     pub fn string(&mut self, bytes: &[u8], context: ContextId) -> Value {
         self.stats.strings += 1;
         let p = self.alloc(1 + bytes.len().div_ceil(8));
@@ -1294,7 +1294,7 @@ impl Heap {
 /// A value known to be an attribute set.
 ///
 /// A set is *flat* (a shape and a row of values) or *layered* (one set over another: what `//` makes of large
-/// sets; a tree with at most [`MAX_LAYERS`] + 1 flat sets). A layered set that is asked for its order or shape is joined to a flat one,
+/// sets; a tree with at most `MAX_LAYERS` + 1 flat sets). A layered set that is asked for its order or shape is joined to a flat one,
 /// which it then stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrsRef(pub(crate) Value);

@@ -9,7 +9,7 @@
 //! It keeps nothing global: machines live side by side. It knows no store path, hash or derivation.
 //!
 //! **How data flows.** Text → [`nivis_syntax::parse`] → arena syntax tree → `compile` → ops in a program → a thunk
-//! for the file → [`machine::Machine::force`] → values, which [`print`] and the builtins read. Errors come
+//! for the file → [`machine::Machine::force`] → values, which [`mod@print`] and the builtins read. Errors come
 //! back as [`error::Error`] with positions that [`position::SourceMap`] resolves.
 
 pub mod context;

@@ -1,12 +1,12 @@
 //! The machine: one loop, one value stack, one frame stack, no host recursion.
 //!
-//! Forcing a thunk or calling a function pushes a [`Frame`]; returning pops it and leaves the result on the
+//! Forcing a thunk or calling a function pushes a `Frame`; returning pops it and leaves the result on the
 //! value stack. A frame either runs code (`ip`, `env`) or is that of a native function to be resumed. An
 //! op that finds an operand unevaluated can also have it evaluated and then run again: its frame is pushed with
-//! [`flag::DISCARD`], the thunk keeps the value, and the op finds it there.
+//! `flag::DISCARD`, the thunk keeps the value, and the op finds it there.
 //!
 //! Every value the machine still needs is on one of the two stacks, in a table of constants, in the
-//! import cache or in a registered root: that is what [`Machine::safepoint`] may rely on.
+//! import cache or in a registered root: that is what `Machine::safepoint` may rely on.
 
 use crate::code::{Default as FormalDefault, Formal, Lambda, Op, Site, Tables};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};

@@ -11,7 +11,7 @@ use crate::machine::{Machine, bytes_path, canonical_path};
 use crate::native::{Activation, Step};
 use crate::value::{Type, Value};
 
-/// `-`, `*` and `/` (`+` also joins strings: see [`add`]).
+/// `-`, `*` and `/` (`+` also joins strings: see `add`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arithmetic {
     /// `+`, of numbers only.
