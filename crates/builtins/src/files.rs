@@ -489,24 +489,38 @@ fn look_up(m: &mut Machine, entry: &[u8], suffix: &[u8]) -> Result<Option<Vec<u8
             Err(e) => Err(host_error(&e, path)),
         }
     };
-    let root = if entry.starts_with(b"/") {
-        canonical_path(entry)
+    let root = if is_url(entry) {
+        None
+    } else if entry.starts_with(b"/") {
+        Some(canonical_path(entry))
     } else {
-        // Relative entries are made absolute by whoever sets up the search path; what is left has a scheme.
-        Vec::new()
+        host.current_dir().map(|dir| {
+            canonical_path(&[dir.as_os_str().as_encoded_bytes(), b"/", entry].concat())
+        })
     };
-    if root.is_empty() || exists(bytes_path(&root))?.is_none() {
-        let shown = String::from_utf8_lossy(entry).into_owned();
-        m.host.message(
-            format!("warning: Nix search path entry '{shown}' does not exist, ignoring").as_bytes(),
-        );
-        m.extension::<Missing>().0.insert(entry.to_vec());
-        return Ok(None);
-    }
+    let root = match root {
+        Some(root) if exists(bytes_path(&root))?.is_some() => root,
+        other => {
+            let shown = String::from_utf8_lossy(entry).into_owned();
+            let why = if other.is_some() { "does not exist" } else { "cannot be downloaded" };
+            host.message(
+                format!("warning: Nix search path entry '{shown}' {why}, ignoring").as_bytes(),
+            );
+            m.extension::<Missing>().0.insert(entry.to_vec());
+            return Ok(None);
+        }
+    };
     let mut path = root;
     path.push(b'/');
     path.extend_from_slice(suffix);
     exists(bytes_path(&canonical_path(&path)))
+}
+
+/// Whether an entry of the search path is to be downloaded, which is not for evaluation to do.
+fn is_url(entry: &[u8]) -> bool {
+    entry.starts_with(b"channel:")
+        || entry.starts_with(b"flake:")
+        || memchr::memmem::find(entry, b"://").is_some()
 }
 
 /// The path of a file of Nix itself.

@@ -522,6 +522,10 @@ impl Host for SystemHost {
             .unwrap_or(0)
     }
 
+    fn current_dir(&self) -> Option<PathBuf> {
+        std::env::current_dir().ok()
+    }
+
     fn message(&self, text: &[u8]) {
         use io::Write;
         let mut err = io::stderr().lock();

@@ -56,6 +56,11 @@ pub trait Host {
     /// Seconds since 1970.
     fn now(&self) -> i64;
 
+    /// The folder that relative entries of the search path start from, if there is one.
+    fn current_dir(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Shows a line to the user (`builtins.trace`, warnings).
     fn message(&self, text: &[u8]);
 
