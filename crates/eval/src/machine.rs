@@ -540,18 +540,33 @@ impl Machine {
             ..Default::default()
         };
         let ast = nivis_syntax::parse(text, &options).map_err(|errors| {
-            let first = errors.first();
-            let span = first.map_or_else(SourceSpan::default, |e| SourceSpan {
-                start: crate::position::offset(base, e.span.start),
-                len: e.span.end.saturating_sub(e.span.start),
-            });
-            let message = first.map_or_else(|| "syntax error".to_string(), |e| e.message.to_string());
-            Error::new(ErrorKind::Syntax, message).at(span)
+            errors.first().map_or_else(
+                || Error::new(ErrorKind::Syntax, "syntax error"),
+                |e| self.syntax_error(base, e),
+            )
         })?;
         self.lint(&ast, text, base)?;
         let entry = compile(self, &ast, FileInfo { base, dir, scope })?;
         let env = outer_env(self, values);
         Ok(self.heap.thunk(entry, env))
+    }
+
+    fn syntax_error(&self, base: PosId, e: &nivis_syntax::SyntaxError) -> Error {
+        let place = |span: nivis_syntax::ast::Span| SourceSpan {
+            start: crate::position::offset(base, span.start),
+            len: span.end.saturating_sub(span.start),
+        };
+        let mut message = e.message.to_string();
+        let related = e.related.map(|(span, what)| (what.to_string(), place(span)));
+        if let Some((_, before)) = &related
+            && e.kind == nivis_syntax::SyntaxErrorKind::DuplicateAttribute
+        {
+            message.push_str(" at ");
+            message.push_str(&self.describe_position(before.start));
+        }
+        let mut error = Error::new(ErrorKind::Syntax, message).at(place(e.span));
+        error.data_mut().related = related;
+        error
     }
 
     /// The thunk of a file's value; each file is read and compiled once per evaluator. `path` is

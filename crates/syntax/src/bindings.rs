@@ -606,7 +606,7 @@ impl CodeSink<'_> {
         self.errors.push(
             SyntaxError::new(
                 SyntaxErrorKind::DuplicateAttribute,
-                format!("attribute `{path}` is already defined"),
+                format!("attribute '{path}' already defined"),
                 span,
             )
             .with_related(before, "first defined here"),

@@ -414,7 +414,8 @@ impl<'a> CodeSink<'a> {
         if !self.pipe_operators {
             self.errors.push(SyntaxError::new(
                 SyntaxErrorKind::FeatureDisabled,
-                "the experimental feature `pipe-operators` is not enabled",
+                "experimental Nix feature 'pipe-operators' is disabled; add '--extra-experimental-features pipe-operators' to \
+                 enable it",
                 operator.span(),
             ));
         }
@@ -616,7 +617,7 @@ impl<'a> CodeSink<'a> {
             ),
             _ => (
                 SyntaxErrorKind::DynamicAttribute,
-                format!("dynamic attributes are not allowed in `{place}`"),
+                format!("dynamic attributes not allowed in {place}"),
             ),
         };
         self.errors.push(SyntaxError::new(kind, message, span));
@@ -747,7 +748,7 @@ fn duplicate_formal(names: &Interner, name: Name, span: Span, before: Span) -> S
         .map_or("", |name| name.as_str());
     SyntaxError::new(
         SyntaxErrorKind::DuplicateFormal,
-        format!("duplicate formal function argument `{name}`"),
+        format!("duplicate formal function argument '{name}'"),
         span,
     )
     .with_related(before, "first named here")

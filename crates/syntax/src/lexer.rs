@@ -286,7 +286,7 @@ impl Lexer<'_> {
                 INT => {
                     if span.len() > 18 && parse_int(self.logos.slice()).is_none() {
                         let message = format!(
-                            "the integer {} does not fit into 64 bits",
+                            "invalid integer '{}': it does not fit into 64 bits",
                             String::from_utf8_lossy(self.logos.slice())
                         );
                         self.report(
@@ -301,7 +301,7 @@ impl Lexer<'_> {
                 FLOAT => {
                     if parse_float(self.logos.slice()).is_none() {
                         let message = format!(
-                            "the number {} is out of the range of floats",
+                            "invalid float '{}': it is out of range",
                             String::from_utf8_lossy(self.logos.slice())
                         );
                         self.report(SyntaxErrorKind::InvalidFloat, message, span.start, span.end);
@@ -432,7 +432,7 @@ impl Lexer<'_> {
     fn trailing_slash(&mut self, start: usize, end: usize) {
         self.report(
             SyntaxErrorKind::PathTrailingSlash,
-            "a path cannot end in a slash",
+            "path has a trailing slash",
             start,
             end,
         );

@@ -179,7 +179,7 @@ fn pipes_have_to_be_enabled() {
     let errors = parse(b"a |> f", &ParseOptions::default()).expect_err("not enabled");
     let mut out = String::new();
     describe(&mut out, "a |> f", &errors);
-    insta::assert_snapshot!(out.trim(), @"1:3-1:5 FeatureDisabled: the experimental feature `pipe-operators` is not enabled");
+    insta::assert_snapshot!(out.trim(), @"1:3-1:5 FeatureDisabled: experimental Nix feature 'pipe-operators' is disabled; add '--extra-experimental-features pipe-operators' to enable it");
 }
 
 #[test]
