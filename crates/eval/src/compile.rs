@@ -114,6 +114,9 @@ struct Binding {
     filling: u32,
 }
 
+/// Op index, start and end of what an op comes from.
+type Spans = Vec<(u32, u32, u32)>;
+
 const READY: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -145,11 +148,11 @@ struct Compiler<'a, 'm> {
     /// Slots used in the environment of each level.
     frames: Vec<u32>,
     out: Vec<Op>,
-    out_spans: Vec<(u32, u32, u32)>,
+    out_spans: Spans,
     lambdas: Vec<Lambda>,
     lambda_starts: Vec<u32>,
     pending_defaults: Vec<(usize, usize, u32)>,
-    spare: Vec<(Vec<Op>, Vec<(u32, u32, u32)>)>,
+    spare: Vec<(Vec<Op>, Spans)>,
     outer: FxHashMap<Symbol, u32>,
     next_unit: u32,
     /// Whether the file mentions the functions behind operators, so that it might bind them.

@@ -797,7 +797,7 @@ impl Heap {
         for w in &mut block.marks[word + 1..end / 64] {
             *w = !0;
         }
-        if end % 64 != 0 {
+        if !end.is_multiple_of(64) {
             block.marks[end / 64] |= (1 << (end % 64)) - 1;
         }
         true

@@ -537,7 +537,6 @@ impl Machine {
         };
         let options = nivis_syntax::ParseOptions {
             pipe_operators: self.settings.feature("pipe-operators"),
-            ..Default::default()
         };
         let ast = nivis_syntax::parse(text, &options).map_err(|errors| {
             errors.first().map_or_else(
@@ -1013,11 +1012,13 @@ impl Machine {
         let already = error.data().trace.len();
         for i in (floor..self.frames.len()).rev() {
             let frame = self.frames[i];
-            if frame.resume.is_none() && !placed && !frame.ip.is_null() {
-                if let Some(span) = self.tables.span(frame.ip.wrapping_sub(1)) {
-                    error = error.at(span);
-                    placed = true;
-                }
+            if frame.resume.is_none()
+                && !placed
+                && !frame.ip.is_null()
+                && let Some(span) = self.tables.span(frame.ip.wrapping_sub(1))
+            {
+                error = error.at(span);
+                placed = true;
             }
             if frame.resume.is_some()
                 && let Some(builtin) = self.builtins.get(frame.info as usize)
@@ -2190,7 +2191,6 @@ impl Machine {
         };
         let options = nivis_syntax::ParseOptions {
             pipe_operators: self.settings.feature("pipe-operators"),
-            ..Default::default()
         };
         let mut ast = nivis_syntax::parse(&text, &options).ok()?;
         let wanted = nivis_syntax::ast::Span { start: offset as u32, end: offset as u32 + span.len };

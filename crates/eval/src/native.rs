@@ -60,6 +60,9 @@ pub enum Step {
     TailRun(Resume, u16),
 }
 
+/// Like [`Leaf`], with captured state.
+pub type Captured = Arc<dyn Fn(&mut Machine, &[Value]) -> Result<Value> + Send + Sync>;
+
 /// How a native function is implemented.
 #[derive(Clone)]
 pub enum Body {
@@ -68,7 +71,7 @@ pub enum Body {
     /// Evaluates things on the way.
     Frame(Resume),
     /// Like `Leaf`, with captured state.
-    Closure(Arc<dyn Fn(&mut Machine, &[Value]) -> Result<Value> + Send + Sync>),
+    Closure(Captured),
 }
 
 impl std::fmt::Debug for Body {

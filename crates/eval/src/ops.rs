@@ -471,7 +471,7 @@ pub(crate) fn assert_equal(m: &mut Machine, a: &mut Activation) -> Result<Step> 
         let (Some(p), Some(q)) = (p, q) else {
             return Err(Error::new(ErrorKind::Assertion, "values are not equal"));
         };
-        if a.state % 2 == 0 {
+        if a.state.is_multiple_of(2) {
             a.state += 1;
             m.push(p);
             m.push(q);
