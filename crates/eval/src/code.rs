@@ -82,8 +82,12 @@ pub(crate) enum Op {
     OrJump(i32),
     /// Fail unless the top is a Boolean.
     CheckBool,
+    /// Fail unless the top is a set.
+    CheckAttrs,
     Not,
     Negate,
+    /// Coerce the top, the left operand of `+`, unless it is a number, a string or a path.
+    BeginAdd,
     Add,
     Sub,
     Mul,
@@ -91,6 +95,7 @@ pub(crate) enum Op {
     /// Pop right, left; push whether left < right.
     Less,
     Eq,
+    /// Pop left, right; push `left // right`.
     Update,
     /// Pop lists, push their concatenation.
     Concat(u32),

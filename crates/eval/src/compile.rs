@@ -783,6 +783,34 @@ impl Compiler<'_, '_> {
                 self.strict(unit, right)?;
                 self.strict(unit, left)?;
             }
+            BinaryOp::Update => {
+                // The right operand comes first, and has to be a set before the left one is looked at.
+                self.strict(unit, right)?;
+                if !matches!(
+                    self.ast.expr(right),
+                    Expr::Attrs(_) | Expr::Binary { op: BinaryOp::Update, .. }
+                ) {
+                    self.emit_at(unit, Op::CheckAttrs, right);
+                }
+                self.strict(unit, left)?;
+            }
+            BinaryOp::Add => {
+                self.strict(unit, left)?;
+                // A left operand that has to be made a string first is made one before the right one is looked at.
+                if !matches!(
+                    self.ast.expr(left),
+                    Expr::Int(_)
+                        | Expr::Float(_)
+                        | Expr::Str(_)
+                        | Expr::Interpolation(_)
+                        | Expr::Path(..)
+                        | Expr::PathInterpolation(..)
+                        | Expr::Binary { op: BinaryOp::Add, .. }
+                ) {
+                    self.emit_at(unit, Op::BeginAdd, e);
+                }
+                self.strict(unit, right)?;
+            }
             _ => {
                 self.strict(unit, left)?;
                 self.strict(unit, right)?;
@@ -1173,6 +1201,9 @@ impl Compiler<'_, '_> {
             });
             self.emit_at(unit, Op::Overrides(index), root);
         }
+        if let Some(slot) = override_slot {
+            self.emit(unit, Op::LocalForce(slot));
+        }
         if sorted.is_empty() {
             let v = self.machine.heap.empty_attrs;
             self.constant(unit, v);
@@ -1184,8 +1215,7 @@ impl Compiler<'_, '_> {
             let shape = self.shape_of(&pairs);
             self.emit(unit, Op::Attrs(shape));
         }
-        if let Some(slot) = override_slot {
-            self.emit(unit, Op::LocalForce(slot));
+        if override_slot.is_some() {
             self.emit(unit, Op::Update);
         }
         self.dynamic_attrs(unit, b)

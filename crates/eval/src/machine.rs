@@ -1733,6 +1733,12 @@ impl Machine {
                         fail!(self.expected(Type::Bool, v));
                     }
                 }
+                Op::CheckAttrs => {
+                    let v = top!();
+                    if v.as_attrs().is_none() {
+                        fail!(self.expected(Type::Attrs, v));
+                    }
+                }
                 Op::Not => match top!().as_bool() {
                     Some(b) => set_top!(Value::bool(!b)),
                     None => fail!(self.expected(Type::Bool, top!())),
@@ -1742,6 +1748,12 @@ impl Machine {
                     let zero = self.heap.int(0);
                     let negative = check!(ops::arithmetic(self, ops::Arithmetic::Sub, zero, v));
                     set_top!(negative);
+                }
+                Op::BeginAdd => {
+                    let v = top!();
+                    if v.as_int().is_none() && !v.is_string() && ops::begins_sum(v) {
+                        native!(ops::begin_sum, 1);
+                    }
                 }
                 Op::Add => {
                     let (right, left) = (pop!(), top!());
@@ -1794,7 +1806,7 @@ impl Machine {
                     }
                 }
                 Op::Update => {
-                    let (right, left) = (pop!(), top!());
+                    let (left, right) = (pop!(), top!());
                     match (left.as_attrs(), right.as_attrs()) {
                         (Some(a), Some(b)) => {
                             let v = self.update(a, b);

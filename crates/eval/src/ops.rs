@@ -106,7 +106,26 @@ pub(crate) fn add_simple(m: &mut Machine, left: Value, right: Value) -> Result<O
     }
 }
 
-/// `+` where an operand is a path, a set or of no use. Locals: both operands, evaluated.
+/// Whether a left operand of `+` is coerced before the right one is evaluated.
+pub(crate) fn begins_sum(left: Value) -> bool {
+    !matches!(left.type_of(), Type::Int | Type::Float | Type::String | Type::Path)
+}
+
+/// Coerces such an operand. The result is in a list, which no operand of `+` can be otherwise, because [`add`] has to know that
+/// it was not a string from the beginning.
+pub(crate) fn begin_sum(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    if a.state == 0 {
+        a.state = 1;
+        let left = m.local(a, 0);
+        m.push(left);
+        m.push(Coerce::CONCAT_FIRST.value());
+        return Ok(Step::Run(coerce_to_string, 2));
+    }
+    let s = m.pop();
+    Ok(Step::Done(m.heap.list(&[s])))
+}
+
+/// `+` where an operand is a path, a set or of no use. Locals: both operands, evaluated; the left one after [`begin_sum`].
 pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // A path on the left gives a path, and keeps a path on the right out of the store.
     let (left, right) = (m.local(a, 0), m.local(a, 1));
@@ -116,6 +135,10 @@ pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     match a.state {
         0 => {
             a.state = 1;
+            if let Some(coerced) = left.as_list() {
+                m.push(coerced.get(0).unwrap_or(Value::NULL));
+                return add(m, a);
+            }
             let first = if is_path { Coerce::PATH } else { Coerce::CONCAT_FIRST };
             m.push(left);
             m.push(first.value());

@@ -1,0 +1,1 @@
+builtins.tryEval ((throw "left") // (abort "the right one is first"))
