@@ -32,7 +32,10 @@ pub struct Error {
 impl Error {
     /// An error of a kind, with its message (one line, no `error:` in front).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into() }
+        Error {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// The kind of failure.

@@ -6,7 +6,10 @@ pub fn base_name(path: &[u8]) -> &[u8] {
         [head @ .., b'/'] if !head.is_empty() => head,
         all => all,
     };
-    let start = trimmed.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+    let start = trimmed
+        .iter()
+        .rposition(|b| *b == b'/')
+        .map_or(0, |slash| slash + 1);
     trimmed.get(start..).unwrap_or_default()
 }
 
@@ -47,7 +50,9 @@ pub fn canonicalise(path: &[u8]) -> Vec<u8> {
 pub fn is_canonical(path: &[u8]) -> bool {
     match path {
         b"/" => true,
-        [b'/', rest @ ..] => rest.split(|b| *b == b'/').all(|c| !matches!(c, b"" | b"." | b"..")),
+        [b'/', rest @ ..] => rest
+            .split(|b| *b == b'/')
+            .all(|c| !matches!(c, b"" | b"." | b"..")),
         _ => false,
     }
 }
@@ -59,8 +64,16 @@ mod tests {
     #[test]
     fn base_names() {
         for (path, want) in [
-            ("", ""), ("/", ""), ("a", "a"), ("/a", "a"), ("a/", "a"), ("a/b", "b"), ("a//", ""), ("/a/b/", "b"),
-            ("//", ""), ("a//b", "b"),
+            ("", ""),
+            ("/", ""),
+            ("a", "a"),
+            ("/a", "a"),
+            ("a/", "a"),
+            ("a/b", "b"),
+            ("a//", ""),
+            ("/a/b/", "b"),
+            ("//", ""),
+            ("a//b", "b"),
         ] {
             assert_eq!(base_name(path.as_bytes()), want.as_bytes(), "{path}");
         }
@@ -69,8 +82,16 @@ mod tests {
     #[test]
     fn directories() {
         for (path, want) in [
-            ("", "."), ("/", "/"), ("a", "."), ("/a", "/"), ("a/", "a"), ("a/b", "a"), ("a//", "a/"), ("/a/b/", "/a/b"),
-            ("//", "/"), ("a//b", "a/"),
+            ("", "."),
+            ("/", "/"),
+            ("a", "."),
+            ("/a", "/"),
+            ("a/", "a"),
+            ("a/b", "a"),
+            ("a//", "a/"),
+            ("/a/b/", "/a/b"),
+            ("//", "/"),
+            ("a//b", "a/"),
         ] {
             assert_eq!(dir_of(path.as_bytes()), want.as_bytes(), "{path}");
         }
@@ -79,8 +100,16 @@ mod tests {
     #[test]
     fn canonical() {
         for (path, want) in [
-            ("/", "/"), ("//", "/"), ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/..", "/"), ("/../../x/", "/x"), ("/a/b/..", "/a"),
-            ("/...", "/..."), ("/a/..b", "/a/..b"), ("/a/b/../../c/.", "/c"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/..", "/"),
+            ("/../../x/", "/x"),
+            ("/a/b/..", "/a"),
+            ("/...", "/..."),
+            ("/a/..b", "/a/..b"),
+            ("/a/b/../../c/.", "/c"),
         ] {
             assert_eq!(canonicalise(path.as_bytes()), want.as_bytes(), "{path}");
         }

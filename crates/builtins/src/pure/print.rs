@@ -28,7 +28,9 @@ pub fn string(text: &[u8]) -> Vec<u8> {
 }
 
 /// The words that cannot be attribute names without quotes. `or` can.
-pub const KEYWORDS: [&str; 9] = ["if", "then", "else", "assert", "with", "let", "in", "rec", "inherit"];
+pub const KEYWORDS: [&str; 9] = [
+    "if", "then", "else", "assert", "with", "let", "in", "rec", "inherit",
+];
 
 /// True when a name needs no quotes in a printed attribute set.
 pub fn is_identifier(name: &[u8]) -> bool {
@@ -59,7 +61,9 @@ pub fn edit_distance(a: &[u8], b: &[u8]) -> usize {
             *first = left;
         }
         for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let here = (*cell + 1).min(left + 1).min(diagonal + usize::from(x != y));
+            let here = (*cell + 1)
+                .min(left + 1)
+                .min(diagonal + usize::from(x != y));
             diagonal = *cell;
             *cell = here;
             left = here;
@@ -109,7 +113,10 @@ mod tests {
     #[test]
     fn strings() {
         let show = |t: &str| String::from_utf8(string(t.as_bytes())).unwrap();
-        assert_eq!(show("a\"b\\c\n\r\t$x ${y} $${z}"), r#""a\"b\\c\n\r\t$x \${y} $\${z}""#);
+        assert_eq!(
+            show("a\"b\\c\n\r\t$x ${y} $${z}"),
+            r#""a\"b\\c\n\r\t$x \${y} $\${z}""#
+        );
         assert_eq!(show("$"), "\"$\"");
         assert_eq!(string(b"\xff\x01"), b"\"\xff\x01\"");
     }
@@ -124,7 +131,9 @@ mod tests {
         for name in ["a", "_", "a'b", "a-b", "or", "A1", "true", "null"] {
             assert_eq!(show(name), name);
         }
-        for name in ["", "1a", "-a", "'a", "a.b", "if", "inherit", "\u{e9}", "a b"] {
+        for name in [
+            "", "1a", "-a", "'a", "a.b", "if", "inherit", "\u{e9}", "a b",
+        ] {
             assert_eq!(show(name), format!("\"{name}\""));
         }
         assert_eq!(show("${a}"), "\"\\${a}\"");
@@ -132,7 +141,14 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, want) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2), ("abc", "abc", 0)] {
+        for (a, b, want) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+            ("abc", "abc", 0),
+        ] {
             assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), want);
         }
     }
@@ -142,7 +158,10 @@ mod tests {
         let names: [&[u8]; 7] = [b"aa", b"ab", b"ac", b"zzzzz", b"b", b"abcd", b"ad"];
         let got = suggestions(b"ad", names);
         assert_eq!(got, [&b"ad"[..], b"aa", b"ab", b"ac", b"abcd"]);
-        assert_eq!(did_you_mean(&[b"aa", b"ab", b"ac"]).unwrap(), "Did you mean one of aa, ab or ac?");
+        assert_eq!(
+            did_you_mean(&[b"aa", b"ab", b"ac"]).unwrap(),
+            "Did you mean one of aa, ab or ac?"
+        );
         assert_eq!(did_you_mean(&[b"aa"]).unwrap(), "Did you mean aa?");
         assert_eq!(did_you_mean(&[]), None);
     }

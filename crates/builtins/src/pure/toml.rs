@@ -97,10 +97,18 @@ pub(super) struct Parser<'a> {
 ///
 /// [`ErrorKind::InvalidToml`] with a message that names the line and column of the problem.
 pub fn parse(text: &[u8], timestamps: Timestamps) -> Result<Document> {
-    let mut parser = Parser { text, at: 0, nodes: Vec::new(), origins: Vec::new(), timestamps };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        nodes: Vec::new(),
+        origins: Vec::new(),
+        timestamps,
+    };
     parser.add(Node::Table(BTreeMap::new()), Origin::Header);
     parser.document()?;
-    Ok(Document { nodes: parser.nodes })
+    Ok(Document {
+        nodes: parser.nodes,
+    })
 }
 
 impl Parser<'_> {
@@ -112,7 +120,10 @@ impl Parser<'_> {
         let before = self.text.get(..at.min(self.text.len())).unwrap_or_default();
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
-        Error::new(ErrorKind::InvalidToml, format!("while parsing TOML: {what} (line {line}, column {column})"))
+        Error::new(
+            ErrorKind::InvalidToml,
+            format!("while parsing TOML: {what} (line {line}, column {column})"),
+        )
     }
 
     fn peek(&self) -> Option<u8> {
@@ -205,7 +216,10 @@ impl Parser<'_> {
                 let window = window.get(..window.len().min(4)).unwrap_or_default();
                 let valid = match std::str::from_utf8(window) {
                     Ok(text) => text,
-                    Err(e) => std::str::from_utf8(window.get(..e.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
+                    Err(e) => {
+                        std::str::from_utf8(window.get(..e.valid_up_to()).unwrap_or_default())
+                            .unwrap_or_default()
+                    }
                 };
                 match valid.chars().next() {
                     Some(c) => c.len_utf8(),
@@ -305,7 +319,9 @@ impl Parser<'_> {
 
     /// The table that a header opens.
     fn header(&mut self, mut path: Vec<Vec<u8>>, many: bool, begin: usize) -> Result<NodeId> {
-        let Some(last) = path.pop() else { return Ok(NodeId(0)) };
+        let Some(last) = path.pop() else {
+            return Ok(NodeId(0));
+        };
         let mut table = NodeId(0);
         for name in path {
             table = match self.child(table, &name) {
@@ -354,7 +370,12 @@ impl Parser<'_> {
     }
 
     /// Where the value of a key goes; makes the tables that a dotted key needs.
-    fn place(&mut self, mut table: NodeId, mut path: Vec<Vec<u8>>, begin: usize) -> Result<(NodeId, Vec<u8>)> {
+    fn place(
+        &mut self,
+        mut table: NodeId,
+        mut path: Vec<Vec<u8>>,
+        begin: usize,
+    ) -> Result<(NodeId, Vec<u8>)> {
         let last = path.pop().unwrap_or_default();
         for name in path {
             table = match self.child(table, &name) {
@@ -374,7 +395,10 @@ impl Parser<'_> {
     }
 
     fn occupied(&self, name: &[u8], begin: usize) -> Error {
-        self.error_at(begin, &format!("'{}' is already defined", String::from_utf8_lossy(name)))
+        self.error_at(
+            begin,
+            &format!("'{}' is already defined", String::from_utf8_lossy(name)),
+        )
     }
 
     /// Reads a value into a slot.
@@ -414,7 +438,11 @@ impl Parser<'_> {
                         }
                     }
                     self.spaces();
-                    let after_comma = !first && self.text.get(..self.at).is_some_and(|t| t.trim_ascii_end().ends_with(b","));
+                    let after_comma = !first
+                        && self
+                            .text
+                            .get(..self.at)
+                            .is_some_and(|t| t.trim_ascii_end().ends_with(b","));
                     if !after_comma && self.eat(b'}') {
                         open.pop();
                         self.seal(node);
@@ -445,7 +473,11 @@ impl Parser<'_> {
         while let Some(id) = todo.pop() {
             self.set_origin(id, Origin::Closed);
             if let Some(Node::Table(entries)) = self.nodes.get(id.0) {
-                let inner: Vec<NodeId> = entries.values().copied().filter(|e| self.origin(*e) == Origin::Dotted).collect();
+                let inner: Vec<NodeId> = entries
+                    .values()
+                    .copied()
+                    .filter(|e| self.origin(*e) == Origin::Dotted)
+                    .collect();
                 todo.extend(inner);
             }
         }
@@ -466,9 +498,13 @@ impl Parser<'_> {
                 open.push(Open { node, slot: None });
                 return Ok(None);
             }
-            Some(b'"') if self.rest().starts_with(b"\"\"\"") => Node::String(self.multiline_basic()?),
+            Some(b'"') if self.rest().starts_with(b"\"\"\"") => {
+                Node::String(self.multiline_basic()?)
+            }
             Some(b'"') => Node::String(self.basic_string()?),
-            Some(b'\'') if self.rest().starts_with(b"'''") => Node::String(self.multiline_literal()?),
+            Some(b'\'') if self.rest().starts_with(b"'''") => {
+                Node::String(self.multiline_literal()?)
+            }
             Some(b'\'') => Node::String(self.literal_string()?),
             Some(b't') if self.eat_all(b"true") => Node::Bool(true),
             Some(b'f') if self.eat_all(b"false") => Node::Bool(false),

@@ -99,7 +99,9 @@ mod tests {
     use super::*;
 
     fn split(v: &str) -> Vec<String> {
-        components(v.as_bytes()).map(|c| String::from_utf8(c.to_vec()).unwrap()).collect()
+        components(v.as_bytes())
+            .map(|c| String::from_utf8(c.to_vec()).unwrap())
+            .collect()
     }
 
     #[test]
@@ -140,10 +142,19 @@ mod tests {
     fn drv_names() {
         let parse = |n: &'static str| {
             let (name, version) = parse_drv_name(n.as_bytes());
-            (String::from_utf8_lossy(name), String::from_utf8_lossy(version))
+            (
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(version),
+            )
         };
-        assert_eq!(parse("nix-0.12pre12876"), ("nix".into(), "0.12pre12876".into()));
-        assert_eq!(parse("a-b-c-1234pre5+git"), ("a-b-c".into(), "1234pre5+git".into()));
+        assert_eq!(
+            parse("nix-0.12pre12876"),
+            ("nix".into(), "0.12pre12876".into())
+        );
+        assert_eq!(
+            parse("a-b-c-1234pre5+git"),
+            ("a-b-c".into(), "1234pre5+git".into())
+        );
         assert_eq!(parse("nix-"), ("nix-".into(), "".into()));
         assert_eq!(parse("nix--1"), ("nix".into(), "-1".into()));
         assert_eq!(parse("-1"), ("".into(), "1".into()));

@@ -18,7 +18,10 @@ impl Default for Writer {
 impl Writer {
     /// A document with its declaration line.
     pub fn new() -> Self {
-        Writer { out: b"<?xml version='1.0' encoding='utf-8'?>\n".to_vec(), open: Vec::new() }
+        Writer {
+            out: b"<?xml version='1.0' encoding='utf-8'?>\n".to_vec(),
+            open: Vec::new(),
+        }
     }
 
     /// Opens an element; attributes are written in the order given (C++ Nix sorts them by name).

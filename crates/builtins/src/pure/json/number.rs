@@ -14,13 +14,19 @@ struct Wide {
 impl Wide {
     fn normalised(self) -> Self {
         let shift = self.f.leading_zeros();
-        Wide { f: self.f << shift, e: self.e - shift.cast_signed() }
+        Wide {
+            f: self.f << shift,
+            e: self.e - shift.cast_signed(),
+        }
     }
 
     /// The upper half of the product, rounded.
     fn times(self, other: Wide) -> Self {
         let product = u128::from(self.f) * u128::from(other.f) + (1 << 63);
-        Wide { f: u64::try_from(product >> 64).unwrap_or(u64::MAX), e: self.e + other.e + 64 }
+        Wide {
+            f: u64::try_from(product >> 64).unwrap_or(u64::MAX),
+            e: self.e + other.e + 64,
+        }
     }
 }
 
@@ -52,9 +58,19 @@ fn power_for(e: i32) -> (Wide, i32) {
     let decimal = (binary * 78913) / (1 << 18) + i32::from(binary > 0);
     let index = (300 + decimal + 7) / 8;
     let exponent = index * 8 - 300;
-    let f = usize::try_from(index).ok().and_then(|i| POWERS.get(i)).copied().unwrap_or(1 << 63);
+    let f = usize::try_from(index)
+        .ok()
+        .and_then(|i| POWERS.get(i))
+        .copied()
+        .unwrap_or(1 << 63);
     // floor(exponent × log2 10) gives the place of the highest bit.
-    (Wide { f, e: ((exponent * 1_741_647) >> 19) - 63 }, exponent)
+    (
+        Wide {
+            f,
+            e: ((exponent * 1_741_647) >> 19) - 63,
+        },
+        exponent,
+    )
 }
 
 /// The decimal digits of a positive finite float, and the exponent of the last digit.
@@ -78,7 +94,10 @@ impl Decimal {
 
     /// Lowers the last digit as long as that brings the number closer to the true one.
     fn round(&mut self, distance: u64, delta: u64, mut rest: u64, unit: u64) {
-        while rest < distance && delta - rest >= unit && (rest + unit < distance || distance - rest > rest + unit - distance) {
+        while rest < distance
+            && delta - rest >= unit
+            && (rest + unit < distance || distance - rest > rest + unit - distance)
+        {
             if let Some(last) = self.len.checked_sub(1).and_then(|i| self.digits.get_mut(i)) {
                 *last -= 1;
             }
@@ -94,26 +113,52 @@ fn decimal(value: f64) -> Decimal {
     let fraction = bits & ((1 << FRACTION_BITS) - 1);
     let biased = i32::try_from(bits >> FRACTION_BITS & 0x7ff).unwrap_or(0);
     let exact = if biased == 0 {
-        Wide { f: fraction, e: 1 - BIAS }
+        Wide {
+            f: fraction,
+            e: 1 - BIAS,
+        }
     } else {
-        Wide { f: fraction | 1 << FRACTION_BITS, e: biased - BIAS }
+        Wide {
+            f: fraction | 1 << FRACTION_BITS,
+            e: biased - BIAS,
+        }
     };
     // The neighbours' middles; below a power of two the lower neighbour is closer.
-    let above = Wide { f: 2 * exact.f + 1, e: exact.e - 1 }.normalised();
+    let above = Wide {
+        f: 2 * exact.f + 1,
+        e: exact.e - 1,
+    }
+    .normalised();
     let below = if fraction == 0 && biased > 1 {
-        Wide { f: 4 * exact.f - 1, e: exact.e - 2 }
+        Wide {
+            f: 4 * exact.f - 1,
+            e: exact.e - 2,
+        }
     } else {
-        Wide { f: 2 * exact.f - 1, e: exact.e - 1 }
+        Wide {
+            f: 2 * exact.f - 1,
+            e: exact.e - 1,
+        }
     };
-    let below = Wide { f: below.f << (below.e - above.e), e: above.e };
+    let below = Wide {
+        f: below.f << (below.e - above.e),
+        e: above.e,
+    };
     let (power, decimal_exponent) = power_for(above.e);
     let exact = exact.normalised().times(power);
     // One unit of error on either side.
     let high = above.times(power);
-    let high = Wide { f: high.f - 1, e: high.e };
+    let high = Wide {
+        f: high.f - 1,
+        e: high.e,
+    };
     let low = below.times(power).f + 1;
 
-    let mut out = Decimal { digits: [0; 20], len: 0, exponent: -decimal_exponent };
+    let mut out = Decimal {
+        digits: [0; 20],
+        len: 0,
+        exponent: -decimal_exponent,
+    };
     let mut delta = high.f - low;
     let mut distance = high.f - exact.f;
     let shift = (-high.e).cast_unsigned();
@@ -177,7 +222,8 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
         zeros(out, point - count);
         out.extend_from_slice(b".0");
     } else if 0 < point && point <= MAX_EXPONENT {
-        let (whole, fraction) = digits.split_at(usize::try_from(point).unwrap_or(0).min(digits.len()));
+        let (whole, fraction) =
+            digits.split_at(usize::try_from(point).unwrap_or(0).min(digits.len()));
         out.extend_from_slice(whole);
         out.push(b'.');
         out.extend_from_slice(fraction);
@@ -211,10 +257,24 @@ mod tests {
     #[test]
     fn forms() {
         for (value, want) in [
-            (0.0, "0.0"), (-0.0, "-0.0"), (1.0, "1.0"), (-1.5, "-1.5"), (0.1, "0.1"), (1e15, "1e+15"), (1e14, "100000000000000.0"),
-            (123456789012345.0, "123456789012345.0"), (1e100, "1e+100"), (1e-4, "0.0001"), (1e-5, "1e-05"), (5e-324, "5e-324"),
-            (f64::MAX, "1.7976931348623157e+308"), (f64::MIN_POSITIVE, "2.2250738585072014e-308"), (1.0 / 3.0, "0.3333333333333333"),
-            (f64::NAN, "null"), (f64::INFINITY, "null"), (1.25e-7, "1.25e-07"),
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (1e15, "1e+15"),
+            (1e14, "100000000000000.0"),
+            (123456789012345.0, "123456789012345.0"),
+            (1e100, "1e+100"),
+            (1e-4, "0.0001"),
+            (1e-5, "1e-05"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (1.0 / 3.0, "0.3333333333333333"),
+            (f64::NAN, "null"),
+            (f64::INFINITY, "null"),
+            (1.25e-7, "1.25e-07"),
         ] {
             assert_eq!(show(value), want);
         }

@@ -195,7 +195,10 @@ impl<'a> Parser<'a> {
                 if !value.is_finite() {
                     return Err(Error::new(
                         ErrorKind::InvalidJson,
-                        format!("[json.exception.out_of_range.406] number overflow parsing '{}'", self.token_text()),
+                        format!(
+                            "[json.exception.out_of_range.406] number overflow parsing '{}'",
+                            self.token_text()
+                        ),
                     ));
                 }
                 Event::Float(value)
@@ -250,16 +253,24 @@ impl<'a> Parser<'a> {
         let read = self.text.get(..self.at).unwrap_or_default();
         let line = read.iter().filter(|b| **b == b'\n').count() + 1;
         let line_start = read.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        let column = if self.put_back_newline { 0 } else { read.len() - line_start + usize::from(self.at_end) };
+        let column = if self.put_back_newline {
+            0
+        } else {
+            read.len() - line_start + usize::from(self.at_end)
+        };
         Error::new(
             ErrorKind::InvalidJson,
-            format!("[json.exception.parse_error.101] parse error at line {line}, column {column}: {what}"),
+            format!(
+                "[json.exception.parse_error.101] parse error at line {line}, column {column}: {what}"
+            ),
         )
     }
 
     fn unexpected(&self, token: &Token<'_>, context: &str, expected: &str) -> Error {
         let found = token.name();
-        self.error(&format!("syntax error while parsing {context} - unexpected {found}; expected {expected}"))
+        self.error(&format!(
+            "syntax error while parsing {context} - unexpected {found}; expected {expected}"
+        ))
     }
 
     /// An error inside a token. nlohmann names what it would have accepted instead, except where any value would do.
@@ -273,7 +284,9 @@ impl<'a> Parser<'a> {
             _ => "",
         };
         let read = self.token_text();
-        self.error(&format!("syntax error while parsing {context} - {what}; last read: '{read}'{expected}"))
+        self.error(&format!(
+            "syntax error while parsing {context} - {what}; last read: '{read}'{expected}"
+        ))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -302,7 +315,9 @@ impl<'a> Parser<'a> {
             self.at += 1;
         }
         let begin = self.at;
-        let Some(byte) = self.get() else { return Ok(Token::End) };
+        let Some(byte) = self.get() else {
+            return Ok(Token::End);
+        };
         if matches!(byte, b'"' | b'-' | b'0'..=b'9') {
             self.token = begin;
         }
@@ -337,7 +352,11 @@ impl<'a> Parser<'a> {
             Some(b @ b'0'..=b'9') => Ok(b),
             _ => Err(p.bad_token(context, what)),
         };
-        let lead = if first == b'-' { digit(self, "invalid number; expected digit after '-'")? } else { first };
+        let lead = if first == b'-' {
+            digit(self, "invalid number; expected digit after '-'")?
+        } else {
+            first
+        };
         let mut integer = true;
         if lead != b'0' {
             self.digits();
@@ -356,7 +375,12 @@ impl<'a> Parser<'a> {
                 Some(b'+' | b'-') => {
                     digit(self, "invalid number; expected digit after exponent sign")?;
                 }
-                _ => return Err(self.bad_token(context, "invalid number; expected '+', '-', or digit after exponent")),
+                _ => {
+                    return Err(self.bad_token(
+                        context,
+                        "invalid number; expected '+', '-', or digit after exponent",
+                    ));
+                }
             }
             self.digits();
         }
@@ -393,7 +417,9 @@ impl<'a> Parser<'a> {
             }
             let end = self.at;
             match self.get() {
-                None => return Err(self.bad_token(context, "invalid string: missing closing quote")),
+                None => {
+                    return Err(self.bad_token(context, "invalid string: missing closing quote"));
+                }
                 Some(b'"') => {
                     let last = self.text.get(plain..end).unwrap_or_default();
                     return Ok(match owned {
@@ -447,12 +473,18 @@ impl<'a> Parser<'a> {
                 match char::from_u32(code) {
                     Some(character) => character,
                     None => {
-                        let what = "invalid string: surrogate U+DC00..U+DFFF must follow U+D800..U+DBFF";
+                        let what =
+                            "invalid string: surrogate U+DC00..U+DFFF must follow U+D800..U+DBFF";
                         return Err(self.bad_token(context, what));
                     }
                 }
             }
-            _ => return Err(self.bad_token(context, "invalid string: forbidden character after backslash")),
+            _ => {
+                return Err(self.bad_token(
+                    context,
+                    "invalid string: forbidden character after backslash",
+                ));
+            }
         })
     }
 
@@ -461,7 +493,10 @@ impl<'a> Parser<'a> {
         let mut code = 0;
         for _ in 0..4 {
             let Some(digit) = self.get().and_then(|b| char::from(b).to_digit(16)) else {
-                return Err(self.bad_token(context, "invalid string: '\\u' must be followed by 4 hex digits"));
+                return Err(self.bad_token(
+                    context,
+                    "invalid string: '\\u' must be followed by 4 hex digits",
+                ));
             };
             code = code << 4 | digit;
         }
@@ -491,13 +526,18 @@ impl<'a> Parser<'a> {
 }
 
 fn no_nul(text: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
-    if text.contains(&0) { Err(Error::nul_byte(&text)) } else { Ok(text) }
+    if text.contains(&0) {
+        Err(Error::nul_byte(&text))
+    } else {
+        Ok(text)
+    }
 }
 
 fn control_message(byte: u8) -> String {
     const NAMES: [&str; 32] = [
-        "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI", "DLE", "DC1", "DC2",
-        "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+        "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR",
+        "SO", "SI", "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB",
+        "ESC", "FS", "GS", "RS", "US",
     ];
     let name = NAMES.get(usize::from(byte)).copied().unwrap_or_default();
     let short = match byte {
@@ -508,5 +548,7 @@ fn control_message(byte: u8) -> String {
         13 => " or \\r",
         _ => "",
     };
-    format!("invalid string: control character U+{byte:04X} ({name}) must be escaped to \\u{byte:04X}{short}")
+    format!(
+        "invalid string: control character U+{byte:04X} ({name}) must be escaped to \\u{byte:04X}{short}"
+    )
 }

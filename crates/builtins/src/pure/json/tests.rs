@@ -23,19 +23,32 @@ fn read_bytes(text: &[u8]) -> String {
                 Event::ObjectStart => "{".into(),
                 Event::ObjectEnd => "}".into(),
             }),
-            Err(e) => return e.message().replace("[json.exception.parse_error.101] parse error ", ""),
+            Err(e) => {
+                return e
+                    .message()
+                    .replace("[json.exception.parse_error.101] parse error ", "");
+            }
         }
     }
 }
 
 #[test]
 fn values() {
-    assert_eq!(read(r#" {"a":[1,-0,-0.0,1e2,true,false,null,"x\u00e9\ud83d\ude00\n"],"b":{}, "c":[]} "#), "{ a: [ 1 0 -0.0 100.0 true false null \"xé😀\\n\" ] b: { } c: [ ] }");
+    assert_eq!(
+        read(r#" {"a":[1,-0,-0.0,1e2,true,false,null,"x\u00e9\ud83d\ude00\n"],"b":{}, "c":[]} "#),
+        "{ a: [ 1 0 -0.0 100.0 true false null \"xé😀\\n\" ] b: { } c: [ ] }"
+    );
     assert_eq!(read("18446744073709551616"), "1.8446744073709552e19");
     assert_eq!(read("-9223372036854775808"), "-9223372036854775808");
     assert_eq!(read("-9223372036854775809"), "-9.223372036854776e18");
-    assert_eq!(read("18446744073709551615"), "unsigned json number 18446744073709551615 outside of Nix integer range");
-    assert_eq!(read("1e999"), "[json.exception.out_of_range.406] number overflow parsing '1e999'");
+    assert_eq!(
+        read("18446744073709551615"),
+        "unsigned json number 18446744073709551615 outside of Nix integer range"
+    );
+    assert_eq!(
+        read("1e999"),
+        "[json.exception.out_of_range.406] number overflow parsing '1e999'"
+    );
     assert_eq!(read("\u{feff}1"), "1");
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(read(&deep).len(), 400_000 - 1);

@@ -73,7 +73,10 @@ fn not_utf8(text: &[u8], error: &std::str::Utf8Error) -> Error {
             format!("invalid UTF-8 byte at index {at}: 0x{byte:02X}")
         }
     };
-    Error::new(ErrorKind::JsonOutput, format!("JSON serialization error: [json.exception.type_error.316] {message}"))
+    Error::new(
+        ErrorKind::JsonOutput,
+        format!("JSON serialization error: [json.exception.type_error.316] {message}"),
+    )
 }
 
 #[cfg(test)]
@@ -90,14 +93,35 @@ mod tests {
 
     #[test]
     fn strings() {
-        assert_eq!(show(b"a\"\\\n\r\t\x08\x0c\x01\x1f\x7f/").unwrap(), r#""a\"\\\n\r\t\b\f\u0001\u001f/""#.replace('/', "\u{7f}/"));
+        assert_eq!(
+            show(b"a\"\\\n\r\t\x08\x0c\x01\x1f\x7f/").unwrap(),
+            r#""a\"\\\n\r\t\b\f\u0001\u001f/""#.replace('/', "\u{7f}/")
+        );
         assert_eq!(show("é€😀".as_bytes()).unwrap(), "\"é€😀\"");
-        assert_eq!(show(b"a\xff").unwrap_err(), "invalid UTF-8 byte at index 1: 0xFF");
-        assert_eq!(show(b"\xe2A").unwrap_err(), "invalid UTF-8 byte at index 1: 0x41");
-        assert_eq!(show(b"\xe2\x82A").unwrap_err(), "invalid UTF-8 byte at index 2: 0x41");
-        assert_eq!(show(b"\xe0\x80").unwrap_err(), "invalid UTF-8 byte at index 1: 0x80");
-        assert_eq!(show(b"x\xe2\x82").unwrap_err(), "incomplete UTF-8 string; last byte: 0x82");
-        assert_eq!(show(b"\xed\xa0\x80").unwrap_err(), "invalid UTF-8 byte at index 1: 0xA0");
+        assert_eq!(
+            show(b"a\xff").unwrap_err(),
+            "invalid UTF-8 byte at index 1: 0xFF"
+        );
+        assert_eq!(
+            show(b"\xe2A").unwrap_err(),
+            "invalid UTF-8 byte at index 1: 0x41"
+        );
+        assert_eq!(
+            show(b"\xe2\x82A").unwrap_err(),
+            "invalid UTF-8 byte at index 2: 0x41"
+        );
+        assert_eq!(
+            show(b"\xe0\x80").unwrap_err(),
+            "invalid UTF-8 byte at index 1: 0x80"
+        );
+        assert_eq!(
+            show(b"x\xe2\x82").unwrap_err(),
+            "incomplete UTF-8 string; last byte: 0x82"
+        );
+        assert_eq!(
+            show(b"\xed\xa0\x80").unwrap_err(),
+            "invalid UTF-8 byte at index 1: 0xA0"
+        );
     }
 
     #[test]

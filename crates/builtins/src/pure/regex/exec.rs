@@ -29,17 +29,42 @@ type Counts = usize;
 #[derive(Debug, Clone, Copy)]
 enum Frame {
     /// The body of a repetition is being tried; without success go on at `other`.
-    Repeat { other: usize, at: usize, counts: Counts, memo: usize },
+    Repeat {
+        other: usize,
+        at: usize,
+        counts: Counts,
+        memo: usize,
+    },
     /// The first alternative is being tried; go on at `other` in any case.
-    Either { other: usize, at: usize, counts: Counts, memo: usize },
+    Either {
+        other: usize,
+        at: usize,
+        counts: Counts,
+        memo: usize,
+    },
     /// Both ways have been tried.
-    Done { found_before: bool, at: usize, counts: Counts, memo: usize },
+    Done {
+        found_before: bool,
+        at: usize,
+        counts: Counts,
+        memo: usize,
+    },
     /// The continuation of a star is being tried at `at`; it began at `from`.
-    Star { next: usize, from: usize, at: usize, most: usize, counts: Counts, memo: usize },
+    Star {
+        next: usize,
+        from: usize,
+        at: usize,
+        most: usize,
+        counts: Counts,
+        memo: usize,
+    },
     /// A group's begin is to be restored.
     Opened { group: usize, old: usize },
     /// A group's range is to be restored.
-    Closed { group: usize, old: Option<(usize, usize)> },
+    Closed {
+        group: usize,
+        old: Option<(usize, usize)>,
+    },
 }
 
 const UNKNOWN: u8 = 0;
@@ -119,7 +144,11 @@ impl<'p, 't> Machine<'p, 't> {
             }));
         }
         if self.program.code.first() == Some(&Inst::Begin) {
-            return if from == 0 { self.match_at(0, false) } else { Ok(None) };
+            return if from == 0 {
+                self.match_at(0, false)
+            } else {
+                Ok(None)
+            };
         }
         let mut at = from;
         while at <= self.text.len() {
@@ -143,7 +172,11 @@ impl<'p, 't> Machine<'p, 't> {
     }
 
     /// The match that begins at `start`; with `not_empty`, one that is not empty.
-    pub(super) fn match_at(&mut self, start: usize, not_empty: bool) -> Result<Option<Match>, OutOfMemory> {
+    pub(super) fn match_at(
+        &mut self,
+        start: usize,
+        not_empty: bool,
+    ) -> Result<Option<Match>, OutOfMemory> {
         self.not_empty_from = not_empty.then_some(start);
         self.best = None;
         self.groups.fill(None);
@@ -153,12 +186,21 @@ impl<'p, 't> Machine<'p, 't> {
             // What failed at `start` may have failed only because the match was empty.
             self.forget(start);
         }
-        let Some(end) = self.best.filter(|_| found) else { return Ok(None) };
+        let Some(end) = self.best.filter(|_| found) else {
+            return Ok(None);
+        };
         // Successes say "already counted in `best`", which holds for this match only. They lie between start and end, and
         // later searches begin at the end.
         self.forget(end);
-        let groups: Vec<Group> = self.best_groups.iter().map(|g| g.map(|(from, to)| from..to)).collect();
-        Ok(Some(Match { range: start..end, groups }))
+        let groups: Vec<Group> = self
+            .best_groups
+            .iter()
+            .map(|g| g.map(|(from, to)| from..to))
+            .collect();
+        Ok(Some(Match {
+            range: start..end,
+            groups,
+        }))
     }
 
     fn run(&mut self, start: usize) -> Result<bool, OutOfMemory> {
@@ -167,7 +209,9 @@ impl<'p, 't> Machine<'p, 't> {
             let mut found = self.straight(&mut pc, &mut at, &mut counts)?;
             // Back up to where something is left to try.
             loop {
-                let Some(frame) = self.frames.pop() else { return Ok(found) };
+                let Some(frame) = self.frames.pop() else {
+                    return Ok(found);
+                };
                 match frame {
                     Frame::Opened { group, old } => {
                         if let Some(slot) = self.opened.get_mut(group) {
@@ -179,35 +223,74 @@ impl<'p, 't> Machine<'p, 't> {
                             *slot = old;
                         }
                     }
-                    Frame::Repeat { other, at: back, counts: c, memo } => {
+                    Frame::Repeat {
+                        other,
+                        at: back,
+                        counts: c,
+                        memo,
+                    } => {
                         if found {
                             self.learn(memo, back, c, FOUND)?;
                             continue;
                         }
                         if self.remembering {
-                            self.push(Frame::Done { found_before: false, at: back, counts: c, memo })?;
+                            self.push(Frame::Done {
+                                found_before: false,
+                                at: back,
+                                counts: c,
+                                memo,
+                            })?;
                         }
                         (pc, at, counts) = (other, back, c);
                         break;
                     }
-                    Frame::Either { other, at: back, counts: c, memo } => {
+                    Frame::Either {
+                        other,
+                        at: back,
+                        counts: c,
+                        memo,
+                    } => {
                         if found && self.best == Some(self.text.len()) {
                             // Nothing can be longer.
                             self.learn(memo, back, c, FOUND)?;
                             continue;
                         }
-                        self.push(Frame::Done { found_before: found, at: back, counts: c, memo })?;
+                        self.push(Frame::Done {
+                            found_before: found,
+                            at: back,
+                            counts: c,
+                            memo,
+                        })?;
                         (pc, at, counts) = (other, back, c);
                         break;
                     }
-                    Frame::Done { found_before, at: back, counts: c, memo } => {
+                    Frame::Done {
+                        found_before,
+                        at: back,
+                        counts: c,
+                        memo,
+                    } => {
                         found |= found_before;
                         self.learn(memo, back, c, if found { FOUND } else { HOPELESS })?;
                     }
-                    Frame::Star { next, from, at: tried, most, counts: c, memo } => {
+                    Frame::Star {
+                        next,
+                        from,
+                        at: tried,
+                        most,
+                        counts: c,
+                        memo,
+                    } => {
                         if !found && tried > from {
                             let less = tried - 1;
-                            self.push(Frame::Star { next, from, at: less, most, counts: c, memo })?;
+                            self.push(Frame::Star {
+                                next,
+                                from,
+                                at: less,
+                                most,
+                                counts: c,
+                                memo,
+                            })?;
                             // Where the star consumed nothing, the counts still stand.
                             (pc, at, counts) = (next, less, if less == from { c } else { 0 });
                             break;
@@ -215,8 +298,17 @@ impl<'p, 't> Machine<'p, 't> {
                         if self.remembering {
                             let hopeless_from = if found { tried + 1 } else { from };
                             for position in from..=most {
-                                let known = if position < hopeless_from { FOUND } else { HOPELESS };
-                                self.learn(memo, position, if position == from { c } else { 0 }, known)?;
+                                let known = if position < hopeless_from {
+                                    FOUND
+                                } else {
+                                    HOPELESS
+                                };
+                                self.learn(
+                                    memo,
+                                    position,
+                                    if position == from { c } else { 0 },
+                                    known,
+                                )?;
                             }
                         }
                     }
@@ -226,9 +318,16 @@ impl<'p, 't> Machine<'p, 't> {
     }
 
     /// Follows instructions until one fails, accepts or has its answer remembered; choices are pushed.
-    fn straight(&mut self, pc: &mut usize, at: &mut usize, counts: &mut Counts) -> Result<bool, OutOfMemory> {
+    fn straight(
+        &mut self,
+        pc: &mut usize,
+        at: &mut usize,
+        counts: &mut Counts,
+    ) -> Result<bool, OutOfMemory> {
         loop {
-            let Some(inst) = self.program.code.get(*pc) else { return Ok(false) };
+            let Some(inst) = self.program.code.get(*pc) else {
+                return Ok(false);
+            };
             *pc += 1;
             match *inst {
                 Inst::Byte(byte) => {
@@ -274,7 +373,12 @@ impl<'p, 't> Machine<'p, 't> {
                         return Ok(found);
                     }
                     self.step();
-                    self.push(Frame::Either { other, at: *at, counts: *counts, memo })?;
+                    self.push(Frame::Either {
+                        other,
+                        at: *at,
+                        counts: *counts,
+                        memo,
+                    })?;
                 }
                 Inst::Repeat { exit, memo, limit } => {
                     if let Some(found) = self.recall(memo, *at, *counts) {
@@ -283,7 +387,12 @@ impl<'p, 't> Machine<'p, 't> {
                     self.step();
                     match self.bump(*counts, limit)? {
                         Some(inner) => {
-                            self.push(Frame::Repeat { other: exit, at: *at, counts: *counts, memo })?;
+                            self.push(Frame::Repeat {
+                                other: exit,
+                                at: *at,
+                                counts: *counts,
+                                memo,
+                            })?;
                             *counts = inner;
                         }
                         None => *pc = exit,
@@ -295,7 +404,12 @@ impl<'p, 't> Machine<'p, 't> {
                     }
                     self.step();
                     if let Some(inner) = self.bump(*counts, limit)? {
-                        self.push(Frame::Repeat { other: *pc, at: *at, counts: *counts, memo })?;
+                        self.push(Frame::Repeat {
+                            other: *pc,
+                            at: *at,
+                            counts: *counts,
+                            memo,
+                        })?;
                         *counts = inner;
                         *pc = again;
                     }
@@ -309,7 +423,10 @@ impl<'p, 't> Machine<'p, 't> {
                         match self.recall(memo, most, if most == from { *counts } else { 0 }) {
                             Some(true) => return Ok(true),
                             Some(false) => {
-                                let Some(before) = most.checked_sub(1).filter(|b| *b >= from) else { return Ok(false) };
+                                let Some(before) = most.checked_sub(1).filter(|b| *b >= from)
+                                else {
+                                    return Ok(false);
+                                };
                                 most = before;
                                 break;
                             }
@@ -318,7 +435,14 @@ impl<'p, 't> Machine<'p, 't> {
                         }
                     }
                     if most > from || self.remembering {
-                        self.push(Frame::Star { next: *pc, from, at: most, most, counts: *counts, memo })?;
+                        self.push(Frame::Star {
+                            next: *pc,
+                            from,
+                            at: most,
+                            most,
+                            counts: *counts,
+                            memo,
+                        })?;
                     }
                     if most > from {
                         self.steps = self.steps.saturating_add((most - from) / 2);
@@ -327,7 +451,9 @@ impl<'p, 't> Machine<'p, 't> {
                     *at = most;
                 }
                 Inst::Accept => {
-                    if (self.mode == Mode::Whole && *at != self.text.len()) || self.not_empty_from == Some(*at) {
+                    if (self.mode == Mode::Whole && *at != self.text.len())
+                        || self.not_empty_from == Some(*at)
+                    {
                         return Ok(false);
                     }
                     if self.best.is_none_or(|best| *at > best) {
@@ -383,7 +509,13 @@ impl<'p, 't> Machine<'p, 't> {
         }
     }
 
-    fn learn(&mut self, memo: usize, at: usize, counts: Counts, known: u8) -> Result<(), OutOfMemory> {
+    fn learn(
+        &mut self,
+        memo: usize,
+        at: usize,
+        counts: Counts,
+        known: u8,
+    ) -> Result<(), OutOfMemory> {
         if !self.remembering {
             return Ok(());
         }
@@ -415,13 +547,20 @@ impl<'p, 't> Machine<'p, 't> {
             row.fill(UNKNOWN);
         }
         if !self.memo_counts.is_empty() {
-            self.memo_counts.retain(|(_, position, _), _| *position != at);
+            self.memo_counts
+                .retain(|(_, position, _), _| *position != at);
         }
     }
 
     /// The counts inside one more run of a repetition, or `None` when it already ran twice here.
-    fn bump(&mut self, counts: Counts, limit: Option<usize>) -> Result<Option<Counts>, OutOfMemory> {
-        let Some(which) = limit else { return Ok(Some(counts)) };
+    fn bump(
+        &mut self,
+        counts: Counts,
+        limit: Option<usize>,
+    ) -> Result<Option<Counts>, OutOfMemory> {
+        let Some(which) = limit else {
+            return Ok(Some(counts));
+        };
         let mut set = self.counts.get(counts).cloned().unwrap_or_default();
         match set.binary_search_by_key(&which, |(w, _)| *w) {
             Ok(i) => match set.get_mut(i) {

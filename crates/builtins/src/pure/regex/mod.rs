@@ -68,7 +68,11 @@ impl ByteSet {
     fn single(&self) -> Option<u8> {
         let mut members = (0..=255u8).filter(|b| self.contains(*b));
         let first = members.next();
-        if members.next().is_some() { None } else { first }
+        if members.next().is_some() {
+            None
+        } else {
+            first
+        }
     }
 }
 
@@ -108,10 +112,16 @@ impl Regex {
     /// [`ErrorKind::InvalidRegex`] and [`ErrorKind::RegexLimit`], with C++ Nix's messages.
     pub fn new(pattern: &[u8]) -> Result<Self, Error> {
         match parse::parse(pattern) {
-            Ok(tree) => Ok(Regex { pattern: pattern.to_vec(), program: Program::new(&tree) }),
+            Ok(tree) => Ok(Regex {
+                pattern: pattern.to_vec(),
+                program: Program::new(&tree),
+            }),
             Err(parse::Refusal::Invalid) => Err(Error::new(
                 ErrorKind::InvalidRegex,
-                format!("invalid regular expression '{}'", String::from_utf8_lossy(pattern)),
+                format!(
+                    "invalid regular expression '{}'",
+                    String::from_utf8_lossy(pattern)
+                ),
             )),
             Err(parse::Refusal::TooLarge) => Err(limit(pattern)),
         }
@@ -172,7 +182,10 @@ impl Regex {
 fn limit(pattern: &[u8]) -> Error {
     Error::new(
         ErrorKind::RegexLimit,
-        format!("memory limit exceeded by regular expression '{}'", String::from_utf8_lossy(pattern)),
+        format!(
+            "memory limit exceeded by regular expression '{}'",
+            String::from_utf8_lossy(pattern)
+        ),
     )
 }
 

@@ -28,7 +28,11 @@ pub(super) enum Kind {
     /// A capturing group, counted from 0.
     Group(usize, NodeId),
     /// `*`, `?`, `{min,max}`; `max` is `None` for no bound.
-    Repeat { node: NodeId, min: u32, max: Option<u32> },
+    Repeat {
+        node: NodeId,
+        min: u32,
+        max: Option<u32>,
+    },
     /// `+`. Unlike `{1,}` its first run belongs to the loop, which shows when the body can be empty.
     Plus(NodeId),
 }
@@ -70,7 +74,11 @@ struct Open {
 
 impl Open {
     fn new(group: Option<usize>) -> Self {
-        Open { group, alternatives: Vec::new(), sequence: Vec::new() }
+        Open {
+            group,
+            alternatives: Vec::new(),
+            sequence: Vec::new(),
+        }
     }
 }
 
@@ -83,8 +91,18 @@ struct Parser<'a> {
 }
 
 pub(super) fn parse(pattern: &[u8]) -> Result<Tree, Refusal> {
-    let tree = Tree { nodes: Vec::new(), root: 0, groups: 0, sets: Vec::new() };
-    let mut parser = Parser { pattern, at: 0, tree, states: 0 };
+    let tree = Tree {
+        nodes: Vec::new(),
+        root: 0,
+        groups: 0,
+        sets: Vec::new(),
+    };
+    let mut parser = Parser {
+        pattern,
+        at: 0,
+        tree,
+        states: 0,
+    };
     parser.run()?;
     Ok(parser.tree)
 }
@@ -108,16 +126,27 @@ impl Parser<'_> {
 
     fn count(&mut self, states: usize) -> Result<(), Refusal> {
         self.states = self.states.saturating_add(states);
-        if self.states > STATE_LIMIT { Err(Refusal::TooLarge) } else { Ok(()) }
+        if self.states > STATE_LIMIT {
+            Err(Refusal::TooLarge)
+        } else {
+            Ok(())
+        }
     }
 
     fn push(&mut self, kind: Kind, nullable: bool, states: usize) -> NodeId {
-        self.tree.nodes.push(Node { kind, nullable, states });
+        self.tree.nodes.push(Node {
+            kind,
+            nullable,
+            states,
+        });
         self.tree.nodes.len() - 1
     }
 
     fn node(&self, id: NodeId) -> (bool, usize) {
-        self.tree.nodes.get(id).map_or((false, 0), |n| (n.nullable, n.states))
+        self.tree
+            .nodes
+            .get(id)
+            .map_or((false, 0), |n| (n.nullable, n.states))
     }
 
     fn run(&mut self) -> Result<(), Refusal> {
@@ -239,7 +268,11 @@ impl Parser<'_> {
             nullable |= n;
             states = states.saturating_add(s + 2);
         }
-        Ok(self.push(Kind::Alt(open.alternatives), nullable, states.saturating_sub(2)))
+        Ok(self.push(
+            Kind::Alt(open.alternatives),
+            nullable,
+            states.saturating_sub(2),
+        ))
     }
 
     fn quantify(&mut self, quantifier: u8, node: NodeId) -> Result<NodeId, Refusal> {
@@ -250,7 +283,11 @@ impl Parser<'_> {
             b'?' => (0, Some(1), inner + 2),
             _ => {
                 let min = self.number()?.ok_or(Refusal::Invalid)?;
-                let max = if self.eat(b',') { self.number()? } else { Some(min) };
+                let max = if self.eat(b',') {
+                    self.number()?
+                } else {
+                    Some(min)
+                };
                 if !self.eat(b'}') {
                     return Err(Refusal::Invalid);
                 }
@@ -272,7 +309,11 @@ impl Parser<'_> {
             self.count(states - inner)?;
         }
         let nullable = min == 0 || inner_nullable;
-        let kind = if quantifier == b'+' { Kind::Plus(node) } else { Kind::Repeat { node, min, max } };
+        let kind = if quantifier == b'+' {
+            Kind::Plus(node)
+        } else {
+            Kind::Repeat { node, min, max }
+        };
         Ok(self.push(kind, nullable, states))
     }
 
@@ -281,7 +322,10 @@ impl Parser<'_> {
         let mut value: Option<i32> = None;
         while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
             self.at += 1;
-            let next = value.unwrap_or(0).checked_mul(10).and_then(|v| v.checked_add(i32::from(digit - b'0')));
+            let next = value
+                .unwrap_or(0)
+                .checked_mul(10)
+                .and_then(|v| v.checked_add(i32::from(digit - b'0')));
             value = Some(next.ok_or(Refusal::Invalid)?);
         }
         Ok(value.map(i32::unsigned_abs))
@@ -304,10 +348,14 @@ impl Parser<'_> {
                         set.insert(b'-');
                         break;
                     }
-                    let Last::Byte(low) = last else { return Err(Refusal::Invalid) };
+                    let Last::Byte(low) = last else {
+                        return Err(Refusal::Invalid);
+                    };
                     let high = match self.next().ok_or(Refusal::Invalid)? {
                         // A class or collating symbol cannot end a range.
-                        b'[' if matches!(self.peek(), Some(b'.' | b':' | b'=')) => return Err(Refusal::Invalid),
+                        b'[' if matches!(self.peek(), Some(b'.' | b':' | b'=')) => {
+                            return Err(Refusal::Invalid);
+                        }
                         b'[' if self.peek().is_none() => return Err(Refusal::Invalid),
                         high => high,
                     };
@@ -340,7 +388,9 @@ impl Parser<'_> {
                             }
                             _ => {
                                 let class = class(name).ok_or(Refusal::Invalid)?;
-                                (0..=127u8).filter(|b| class(*b)).for_each(|b| set.insert(b));
+                                (0..=127u8)
+                                    .filter(|b| class(*b))
+                                    .for_each(|b| set.insert(b));
                                 Last::Class
                             }
                         };
@@ -369,7 +419,10 @@ impl Parser<'_> {
     /// The name in `[:name:]`, `[.name.]` or `[=name=]`, after the opening mark.
     fn class_name(&mut self, mark: u8) -> Result<&[u8], Refusal> {
         let rest = self.pattern.get(self.at..).unwrap_or_default();
-        let len = rest.iter().position(|b| *b == mark).ok_or(Refusal::Invalid)?;
+        let len = rest
+            .iter()
+            .position(|b| *b == mark)
+            .ok_or(Refusal::Invalid)?;
         if rest.get(len + 1) != Some(&b']') {
             return Err(Refusal::Invalid);
         }

@@ -24,9 +24,17 @@ pub(super) enum Inst {
     Jump(usize),
     /// Try the next instruction, and only when that finds nothing, `exit`. `limit` numbers a repetition whose body
     /// can be empty: such a body runs at most twice at one position.
-    Repeat { exit: usize, memo: usize, limit: Option<usize> },
+    Repeat {
+        exit: usize,
+        memo: usize,
+        limit: Option<usize>,
+    },
     /// Try `again`, and only when that finds nothing, the next instruction.
-    RepeatBack { again: usize, memo: usize, limit: Option<usize> },
+    RepeatBack {
+        again: usize,
+        memo: usize,
+        limit: Option<usize>,
+    },
     /// Try both the next instruction and `other`; the longer match wins, the first of equals.
     Either { other: usize, memo: usize },
     /// A match.
@@ -55,19 +63,39 @@ enum Todo {
     /// Make the instruction at `.0` point here.
     Target(usize),
     /// `Repeat` over a node, then the node, then what closes the loop (if it is one).
-    Optional { node: NodeId, many: bool },
+    Optional {
+        node: NodeId,
+        many: bool,
+    },
     /// The end of a `*` loop whose `Repeat` is at `.0`.
     LoopEnd(usize),
     /// The test after a `+` loop whose body begins at `.0`.
-    PlusEnd { body: usize, node: NodeId },
+    PlusEnd {
+        body: usize,
+        node: NodeId,
+    },
     /// The last of nested optional copies ended; each `Repeat` in the list exits here.
-    Nested { node: NodeId, left: u32, exits: Vec<usize> },
+    Nested {
+        node: NodeId,
+        left: u32,
+        exits: Vec<usize>,
+    },
     /// The alternatives that are left, with the jumps that already wait for the end.
-    Alternatives { rest: Vec<NodeId>, jumps: Vec<usize> },
+    Alternatives {
+        rest: Vec<NodeId>,
+        jumps: Vec<usize>,
+    },
     /// The first alternative has been emitted: its jump, then the others.
-    AfterAlternative { either: usize, rest: Vec<NodeId>, jumps: Vec<usize> },
+    AfterAlternative {
+        either: usize,
+        rest: Vec<NodeId>,
+        jumps: Vec<usize>,
+    },
     /// A node several times.
-    Times { node: NodeId, left: u32 },
+    Times {
+        node: NodeId,
+        left: u32,
+    },
     PlusStart(NodeId),
 }
 
@@ -81,7 +109,13 @@ struct Compiler<'a> {
 
 impl Program {
     pub(super) fn new(tree: &Tree) -> Self {
-        let mut compiler = Compiler { tree, code: Vec::new(), sets: tree.sets.clone(), memos: 0, limits: 0 };
+        let mut compiler = Compiler {
+            tree,
+            code: Vec::new(),
+            sets: tree.sets.clone(),
+            memos: 0,
+            limits: 0,
+        };
         compiler.emit(tree.root);
         compiler.code.push(Inst::Accept);
         let first = first_set(tree);
@@ -117,15 +151,21 @@ impl Compiler<'_> {
 
     fn target(&mut self, inst: usize) {
         let here = self.code.len();
-        match self.code.get_mut(inst) {
-            Some(Inst::Jump(to) | Inst::Repeat { exit: to, .. } | Inst::Either { other: to, .. }) => *to = here,
-            _ => {}
+        if let Some(
+            Inst::Jump(to) | Inst::Repeat { exit: to, .. } | Inst::Either { other: to, .. },
+        ) = self.code.get_mut(inst)
+        {
+            *to = here;
         }
     }
 
     fn repeat(&mut self, node: NodeId) -> usize {
         let (memo, limit) = (self.memo(), self.limit(node));
-        self.code.push(Inst::Repeat { exit: 0, memo, limit });
+        self.code.push(Inst::Repeat {
+            exit: 0,
+            memo,
+            limit,
+        });
         self.code.len() - 1
     }
 
@@ -157,7 +197,11 @@ impl Compiler<'_> {
                         continue;
                     }
                     let repeat = self.repeat(node);
-                    todo.push(if many { Todo::LoopEnd(repeat) } else { Todo::Target(repeat) });
+                    todo.push(if many {
+                        Todo::LoopEnd(repeat)
+                    } else {
+                        Todo::Target(repeat)
+                    });
                     todo.push(Todo::Node(node));
                 }
                 Todo::LoopEnd(repeat) => {
@@ -171,12 +215,19 @@ impl Compiler<'_> {
                         self.code.push(Inst::Star { set, memo });
                         continue;
                     }
-                    todo.push(Todo::PlusEnd { body: self.code.len(), node });
+                    todo.push(Todo::PlusEnd {
+                        body: self.code.len(),
+                        node,
+                    });
                     todo.push(Todo::Node(node));
                 }
                 Todo::PlusEnd { body, node } => {
                     let (memo, limit) = (self.memo(), self.limit(node));
-                    self.code.push(Inst::RepeatBack { again: body, memo, limit });
+                    self.code.push(Inst::RepeatBack {
+                        again: body,
+                        memo,
+                        limit,
+                    });
                 }
                 Todo::Times { node, left } => {
                     if let Some(left) = left.checked_sub(1) {
@@ -184,7 +235,11 @@ impl Compiler<'_> {
                         todo.push(Todo::Node(node));
                     }
                 }
-                Todo::Nested { node, left, mut exits } => match left.checked_sub(1) {
+                Todo::Nested {
+                    node,
+                    left,
+                    mut exits,
+                } => match left.checked_sub(1) {
                     Some(left) => {
                         exits.push(self.repeat(node));
                         todo.push(Todo::Nested { node, left, exits });
@@ -201,10 +256,18 @@ impl Compiler<'_> {
                     }
                     let memo = self.memo();
                     self.code.push(Inst::Either { other: 0, memo });
-                    todo.push(Todo::AfterAlternative { either: self.code.len() - 1, rest, jumps });
+                    todo.push(Todo::AfterAlternative {
+                        either: self.code.len() - 1,
+                        rest,
+                        jumps,
+                    });
                     todo.push(Todo::Node(first));
                 }
-                Todo::AfterAlternative { either, rest, mut jumps } => {
+                Todo::AfterAlternative {
+                    either,
+                    rest,
+                    mut jumps,
+                } => {
                     jumps.push(self.code.len());
                     self.code.push(Inst::Jump(0));
                     self.target(either);
@@ -224,7 +287,10 @@ impl Compiler<'_> {
             Some(Kind::Cat(nodes)) => todo.extend(nodes.iter().rev().map(|n| Todo::Node(*n))),
             Some(Kind::Alt(nodes)) => {
                 let rest = nodes.iter().rev().copied().collect();
-                todo.push(Todo::Alternatives { rest, jumps: Vec::new() });
+                todo.push(Todo::Alternatives {
+                    rest,
+                    jumps: Vec::new(),
+                });
             }
             Some(&Kind::Group(group, inner)) => {
                 self.code.push(Inst::Open(group));
@@ -240,7 +306,11 @@ impl Compiler<'_> {
                 }
                 (0, Some(1)) => todo.push(Todo::Optional { node, many: false }),
                 (_, Some(max)) => {
-                    todo.push(Todo::Nested { node, left: max.saturating_sub(min), exits: Vec::new() });
+                    todo.push(Todo::Nested {
+                        node,
+                        left: max.saturating_sub(min),
+                        exits: Vec::new(),
+                    });
                     todo.push(Todo::Times { node, left: min });
                 }
             },
@@ -271,7 +341,9 @@ fn first_set(tree: &Tree) -> Option<ByteSet> {
                 }
             }
             Kind::Alt(nodes) => nodes.iter().for_each(|id| set.extend(&get(&firsts, *id))),
-            Kind::Group(_, inner) | Kind::Plus(inner) | Kind::Repeat { node: inner, .. } => set = get(&firsts, *inner),
+            Kind::Group(_, inner) | Kind::Plus(inner) | Kind::Repeat { node: inner, .. } => {
+                set = get(&firsts, *inner)
+            }
         }
         firsts.push(set);
     }
@@ -280,7 +352,9 @@ fn first_set(tree: &Tree) -> Option<ByteSet> {
 
 /// The text that the pattern stands for when it is plain text (of at least one byte).
 fn literal(tree: &Tree) -> Option<Vec<u8>> {
-    let Kind::Cat(nodes) = &tree.nodes.get(tree.root)?.kind else { return None };
+    let Kind::Cat(nodes) = &tree.nodes.get(tree.root)?.kind else {
+        return None;
+    };
     if nodes.is_empty() {
         return None;
     }

@@ -3,7 +3,12 @@ use super::*;
 fn groups(pattern: &str, text: &str) -> Option<Vec<Option<String>>> {
     let regex = Regex::new(pattern.as_bytes()).unwrap();
     let found = regex.match_whole(text.as_bytes()).unwrap()?;
-    Some(found.into_iter().map(|g| g.map(|r| text[r].to_owned())).collect())
+    Some(
+        found
+            .into_iter()
+            .map(|g| g.map(|r| text[r].to_owned()))
+            .collect(),
+    )
 }
 
 /// A split as Nix prints it, without spaces.
@@ -35,7 +40,10 @@ fn whole_matches() {
     assert_eq!(groups("ab", "abc"), None);
     assert_eq!(groups("abc", "abc"), some(&[]));
     assert_eq!(groups("a(b)(c)", "abc"), some(&["b", "c"]));
-    assert_eq!(groups("[[:space:]]+([[:upper:]]+)[[:space:]]+", "  FOO   "), some(&["FOO"]));
+    assert_eq!(
+        groups("[[:space:]]+([[:upper:]]+)[[:space:]]+", "  FOO   "),
+        some(&["FOO"])
+    );
     assert_eq!(groups("(a*)*", "aa"), some(&[""]));
     assert_eq!(groups("(a)|(b)", "b"), Some(vec![None, Some("b".into())]));
     assert_eq!(groups("((a)|b)*", "ab"), some(&["b", "a"]));
@@ -51,9 +59,18 @@ fn whole_matches() {
 fn splits() {
     assert_eq!(split("(a)b", "abc"), r#"["",["a"],"c"]"#);
     assert_eq!(split("([ac])", "abc"), r#"["",["a"],"b",["c"],""]"#);
-    assert_eq!(split("(a)|(c)", "abc"), r#"["",["a",null],"b",[null,"c"],""]"#);
-    assert_eq!(split("a*(ab)?", "aab"), r#"["",[null],"",[null],"b",[null],""]"#);
-    assert_eq!(split("(a|ab)(c|bcd)", "abcdabcd"), r#"["",["a","bcd"],"",["a","bcd"],""]"#);
+    assert_eq!(
+        split("(a)|(c)", "abc"),
+        r#"["",["a",null],"b",[null,"c"],""]"#
+    );
+    assert_eq!(
+        split("a*(ab)?", "aab"),
+        r#"["",[null],"",[null],"b",[null],""]"#
+    );
+    assert_eq!(
+        split("(a|ab)(c|bcd)", "abcdabcd"),
+        r#"["",["a","bcd"],"",["a","bcd"],""]"#
+    );
     assert_eq!(split("x", "abc"), r#"["abc"]"#);
     assert_eq!(split(",", "a,b,,c"), r#"["a",[],"b",[],"",[],"c"]"#);
 }
@@ -61,22 +78,55 @@ fn splits() {
 #[test]
 fn refusals() {
     for pattern in [
-        "[a", "(", ")", "(a", "a)", "*", "^*", "(*a)", "a|*b", "{", "a{", "a{,3}", "a{3,2}", "a{1", "\\d", "\\", "[a-a-z]",
-        "[[:foo:]]", "[[.-.]]", "[b-a]", "[]", "[^]", "[[:alpha:]-z]", "a{4294967297}", "a\0",
+        "[a",
+        "(",
+        ")",
+        "(a",
+        "a)",
+        "*",
+        "^*",
+        "(*a)",
+        "a|*b",
+        "{",
+        "a{",
+        "a{,3}",
+        "a{3,2}",
+        "a{1",
+        "\\d",
+        "\\",
+        "[a-a-z]",
+        "[[:foo:]]",
+        "[[.-.]]",
+        "[b-a]",
+        "[]",
+        "[^]",
+        "[[:alpha:]-z]",
+        "a{4294967297}",
+        "a\0",
     ] {
         let error = Regex::new(pattern.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRegex, "{pattern}");
-        assert_eq!(error.message(), format!("invalid regular expression '{pattern}'"));
+        assert_eq!(
+            error.message(),
+            format!("invalid regular expression '{pattern}'")
+        );
     }
     assert!(Regex::new(b"a{99993}").is_ok());
     for pattern in ["a{99994}", "a{1000}{1000}", "(a{0,60000}){2}"] {
-        assert_eq!(Regex::new(pattern.as_bytes()).unwrap_err().kind(), ErrorKind::RegexLimit, "{pattern}");
+        assert_eq!(
+            Regex::new(pattern.as_bytes()).unwrap_err().kind(),
+            ErrorKind::RegexLimit,
+            "{pattern}"
+        );
     }
 }
 
 #[test]
 fn accepted_oddities() {
-    for pattern in ["]", "}", "a]", "()", "a||b", "|a", "a**", "[]a]", "[^]a]", "[a-]", "[-a]", "[--a]", "[[a]", "[\\.]", "a{0}"] {
+    for pattern in [
+        "]", "}", "a]", "()", "a||b", "|a", "a**", "[]a]", "[^]a]", "[a-]", "[-a]", "[--a]",
+        "[[a]", "[\\.]", "a{0}",
+    ] {
         assert!(Regex::new(pattern.as_bytes()).is_ok(), "{pattern}");
     }
 }
@@ -86,7 +136,10 @@ fn hard_patterns_end_soon() {
     let text = "a".repeat(20_000);
     let pattern = "(a*)*(a|aa)*b";
     assert_eq!(groups(pattern, &text), None);
-    assert_eq!(split("(a|aa)*b", &text[..3000]), format!("[{:?}]", &text[..3000]));
+    assert_eq!(
+        split("(a|aa)*b", &text[..3000]),
+        format!("[{:?}]", &text[..3000])
+    );
     // Beyond some dozen levels there is an error, but soon.
     for (levels, matches) in [(8, true), (20_000, false)] {
         let nested = format!("{}a{}", "(".repeat(levels), ")*".repeat(levels));
@@ -100,7 +153,10 @@ fn hard_patterns_end_soon() {
 #[test]
 fn long_texts() {
     let text = "x".repeat(3_000_000);
-    assert_eq!(groups("(.*)x", &text).unwrap()[0].as_ref().unwrap().len(), 2_999_999);
+    assert_eq!(
+        groups("(.*)x", &text).unwrap()[0].as_ref().unwrap().len(),
+        2_999_999
+    );
     assert_eq!(groups(".*y.*", &text), None);
     let regex = Regex::new(b"x+y").unwrap();
     assert_eq!(regex.split(text.as_bytes()).unwrap().len(), 1);
@@ -108,13 +164,16 @@ fn long_texts() {
 
 /// Remembering must not change the result: the same search with and without patience.
 fn check_memory(pattern: &str, text: &str) -> Result<(), proptest::test_runner::TestCaseError> {
-    let Ok(regex) = Regex::new(pattern.as_bytes()) else { return Ok(()) };
+    let Ok(regex) = Regex::new(pattern.as_bytes()) else {
+        return Ok(());
+    };
     let mut careful = regex.matches(text.as_bytes());
     careful.machine.remember();
     let careful: Vec<_> = careful.collect();
     let plain: Vec<_> = regex.matches(text.as_bytes()).collect();
     proptest::prop_assert_eq!(plain, careful, "{} {}", pattern, text);
-    let plain = exec::Machine::new(&regex.program, text.as_bytes(), exec::Mode::Whole).match_at(0, false);
+    let plain =
+        exec::Machine::new(&regex.program, text.as_bytes(), exec::Mode::Whole).match_at(0, false);
     let mut careful = exec::Machine::new(&regex.program, text.as_bytes(), exec::Mode::Whole);
     careful.remember();
     proptest::prop_assert_eq!(plain, careful.match_at(0, false), "{} {}", pattern, text);

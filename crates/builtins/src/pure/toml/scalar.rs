@@ -52,7 +52,10 @@ impl Parser<'_> {
                 }
                 Some(b'\\') => {
                     let after = self.rest().get(1..).unwrap_or_default();
-                    let spaces = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+                    let spaces = after
+                        .iter()
+                        .take_while(|b| matches!(b, b' ' | b'\t'))
+                        .count();
                     let line_end = after.get(spaces..).unwrap_or_default();
                     if line_end.starts_with(b"\n") || line_end.starts_with(b"\r\n") {
                         // The line goes on at the next visible character.
@@ -89,7 +92,12 @@ impl Parser<'_> {
 
     /// Quotes in a string of several lines: three end it, and up to two more belong to it.
     fn closing(&mut self, quote: u8, out: &mut Vec<u8>) -> bool {
-        let quotes = self.rest().iter().take_while(|b| **b == quote).count().min(5);
+        let quotes = self
+            .rest()
+            .iter()
+            .take_while(|b| **b == quote)
+            .count()
+            .min(5);
         self.at += quotes;
         let ends = quotes >= 3;
         let inside = if ends { quotes - 3 } else { quotes };
@@ -135,8 +143,13 @@ impl Parser<'_> {
     }
 
     fn code_point(&mut self, begin: usize, digits: usize) -> Result<char> {
-        let text = self.rest().get(..digits).filter(|t| t.iter().all(u8::is_ascii_hexdigit));
-        let code = text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| u32::from_str_radix(t, 16).ok());
+        let text = self
+            .rest()
+            .get(..digits)
+            .filter(|t| t.iter().all(u8::is_ascii_hexdigit));
+        let code = text
+            .and_then(|t| std::str::from_utf8(t).ok())
+            .and_then(|t| u32::from_str_radix(t, 16).ok());
         match code.and_then(char::from_u32) {
             Some(character) => {
                 self.at += digits;
@@ -149,7 +162,9 @@ impl Parser<'_> {
     /// Everything that begins with a digit or a sign, `inf` and `nan`.
     pub(super) fn number_or_date(&mut self) -> Result<Node> {
         match self.rest() {
-            [a, b, c, d, b'-', ..] if [a, b, c, d].iter().all(|d| d.is_ascii_digit()) => return self.date(),
+            [a, b, c, d, b'-', ..] if [a, b, c, d].iter().all(|d| d.is_ascii_digit()) => {
+                return self.date();
+            }
             [a, b, b':', ..] if a.is_ascii_digit() && b.is_ascii_digit() => {
                 let begin = self.at;
                 let time = self.time()?;
@@ -162,10 +177,18 @@ impl Parser<'_> {
         let signed = negative || self.peek() == Some(b'+');
         self.at += usize::from(signed);
         if self.eat_all(b"inf") {
-            return Ok(Node::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY }));
+            return Ok(Node::Float(if negative {
+                f64::NEG_INFINITY
+            } else {
+                f64::INFINITY
+            }));
         }
         if self.eat_all(b"nan") {
-            return Ok(Node::Float(f64::NAN.copysign(if negative { -1.0 } else { 1.0 })));
+            return Ok(Node::Float(f64::NAN.copysign(if negative {
+                -1.0
+            } else {
+                1.0
+            })));
         }
         if !signed && self.peek() == Some(b'0') {
             let radix = match self.rest().get(1) {
@@ -243,8 +266,14 @@ impl Parser<'_> {
 
     /// A number of just so many digits.
     fn fixed(&mut self, digits: usize, what: &str) -> Result<u32> {
-        let text = self.rest().get(..digits).filter(|t| t.iter().all(u8::is_ascii_digit));
-        match text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok()) {
+        let text = self
+            .rest()
+            .get(..digits)
+            .filter(|t| t.iter().all(u8::is_ascii_digit));
+        match text
+            .and_then(|t| std::str::from_utf8(t).ok())
+            .and_then(|t| t.parse().ok())
+        {
             Some(value) => {
                 self.at += digits;
                 Ok(value)
@@ -254,7 +283,11 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, byte: u8, what: &str) -> Result<()> {
-        if self.eat(byte) { Ok(()) } else { Err(self.error(what)) }
+        if self.eat(byte) {
+            Ok(())
+        } else {
+            Err(self.error(what))
+        }
     }
 
     /// A date, perhaps with a time and an offset.
@@ -305,11 +338,20 @@ impl Parser<'_> {
         }
         let mut text = format!("{hour:02}:{minute:02}:{second:02}");
         if self.eat(b'.') {
-            let digits = self.rest().iter().take_while(|b| b.is_ascii_digit()).count();
+            let digits = self
+                .rest()
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .count();
             if digits == 0 {
                 return Err(self.error(FORM));
             }
-            let mut fraction: String = self.rest().iter().take(digits.min(9)).map(|b| char::from(*b)).collect();
+            let mut fraction: String = self
+                .rest()
+                .iter()
+                .take(digits.min(9))
+                .map(|b| char::from(*b))
+                .collect();
             self.at += digits;
             // Three, six or nine digits; none when they are all zero.
             let needed = fraction.trim_end_matches('0').len().div_ceil(3) * 3;
@@ -345,7 +387,11 @@ impl Parser<'_> {
             return Err(self.error_at(begin, "an offset that does not exist"));
         }
         let (hours, minutes) = (hours + minutes / 60, minutes % 60);
-        Ok(if hours == 0 && minutes == 0 { "Z".to_owned() } else { format!("{sign}{hours:02}:{minutes:02}") })
+        Ok(if hours == 0 && minutes == 0 {
+            "Z".to_owned()
+        } else {
+            format!("{sign}{hours:02}:{minutes:02}")
+        })
     }
 
     fn timestamp(&self, begin: usize, text: String) -> Result<Node> {
@@ -359,7 +405,10 @@ impl Parser<'_> {
 fn without_nul(text: Vec<u8>) -> Result<Vec<u8>> {
     if text.contains(&0) {
         let inner = Error::nul_byte(&text);
-        return Err(Error::new(inner.kind(), format!("while parsing TOML: error: {}", inner.message())));
+        return Err(Error::new(
+            inner.kind(),
+            format!("while parsing TOML: error: {}", inner.message()),
+        ));
     }
     Ok(text)
 }

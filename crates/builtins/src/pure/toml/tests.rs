@@ -397,7 +397,11 @@ fn depth_is_not_limited() {
 #[test]
 fn timestamps_are_a_feature() {
     let error = parse(b"a = 1979-05-27", Timestamps::Refuse).unwrap_err();
-    assert!(error.message().contains("Dates and times are not supported"));
+    assert!(
+        error
+            .message()
+            .contains("Dates and times are not supported")
+    );
 }
 
 proptest::proptest! {
