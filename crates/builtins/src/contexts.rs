@@ -1,5 +1,6 @@
 //! String contexts.
 
+use crate::args::{Want, arguments};
 use crate::derivations;
 use crate::pure::print;
 use crate::strings::coerced;
@@ -37,7 +38,7 @@ pub static TABLE: &[Builtin] = &[
     frame(
         "appendContext",
         &["s", "context"],
-        0b11,
+        0b1,
         append_context,
         "Returns the string `s` with `context`, a set as `getContext` returns it, added to its own.",
     ),
@@ -109,12 +110,10 @@ fn get_context(m: &mut Machine, args: &[Value]) -> Result<Value> {
 }
 
 fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    // State: the index of the attribute, doubled; odd when something was forced.
-    if a.state % 2 == 1 {
-        m.pop();
-        a.state -= 1;
-    }
     let s = m.want_string(m.local(a, 0))?;
+    if let Some(step) = arguments(m, a, 2, &[(1, Want::Attrs)])? {
+        return Ok(step);
+    }
     let attrs = m.want_attrs(m.local(a, 1))?;
     let store = derivations::store_dir(m)?;
     let (path, all_outputs, outputs) = (
@@ -127,7 +126,6 @@ fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         ($v:expr) => {{
             let v = $v;
             if v.is_thunk() {
-                a.state += 1;
                 return Ok(Step::Force(v));
             }
             v

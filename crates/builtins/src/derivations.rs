@@ -4,6 +4,7 @@
 //! its `.drv` file refers to, which is all that derivations depending on it need. The files themselves go to
 //! [`nivis_eval::Host::write_store_text`], if the host wants them.
 
+use crate::args::{Want, arguments};
 use crate::data;
 use crate::hashing::{require_feature, store_error};
 use crate::table::{frame, leaf};
@@ -47,10 +48,10 @@ pub static TABLE: &[Builtin] = &[
          when the derivation is built.",
     )
     .global(),
-    leaf(
+    frame(
         "outputOf",
         &["drv", "output"],
-        0b11,
+        0b1,
         output_of,
         "Returns the path of an output of the derivation that the string `drv` refers to, or a placeholder when the path is \
          not known before that derivation is built. Needs the feature `dynamic-derivations`.",
@@ -1025,9 +1026,9 @@ fn placeholder(m: &mut Machine, args: &[Value]) -> Result<Value> {
     Ok(m.string(text))
 }
 
-fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
+fn output_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let store = store_dir(m)?;
-    let s = m.want_string(args[0])?;
+    let s = m.want_string(m.local(a, 0))?;
     let (count, first) = {
         let mut elements = m.contexts.elements(s.context());
         (elements.len(), elements.next().cloned())
@@ -1070,7 +1071,10 @@ fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
             ),
         }));
     }
-    let output = m.want_plain_string(args[1])?;
+    if let Some(step) = arguments(m, a, 2, &[(1, Want::PlainString)])? {
+        return Ok(step);
+    }
+    let output = m.want_string(m.local(a, 1))?;
     let chain: Box<[u8]> = match chain {
         None => output.bytes().into(),
         Some(chain) => [&chain, &b"!"[..], output.bytes()].concat().into(),
@@ -1079,7 +1083,7 @@ fn output_of(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let context = m
         .contexts
         .single(ContextElement::Output { drv, output: chain });
-    Ok(m.heap.string(text.as_bytes(), context))
+    Ok(Step::Done(m.heap.string(text.as_bytes(), context)))
 }
 
 /// The path of an output, or the placeholder when it is not known. `chain` is the name of the output, or with dynamic

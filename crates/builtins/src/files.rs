@@ -1,10 +1,11 @@
 //! Files, the search path, and files put into the store.
 
+use crate::args::{Want, arguments};
 use crate::derivations;
 use crate::hashing::store_error;
 use crate::pure::path as text;
 use crate::scratch;
-use crate::table::{frame, leaf};
+use crate::table::frame;
 use nivis_eval::context::ContextElement;
 use nivis_eval::heap::StringRef;
 use nivis_eval::machine::{bytes_path, canonical_path, host_error};
@@ -78,10 +79,10 @@ pub static TABLE: &[Builtin] = &[
          is called with the full path and the type (as `readFileType` returns it) of each file below the folder; when \
          it returns `false` for a folder, nothing in it is asked for.",
     ),
-    leaf(
+    frame(
         "toFile",
         &["name", "s"],
-        0b11,
+        0b1,
         to_file,
         "Puts a text file into the store and returns its path. `s` may refer to store paths, but not to outputs of \
          derivations.",
@@ -494,15 +495,18 @@ fn look_up(m: &mut Machine, entry: &[u8], suffix: &[u8]) -> Result<Option<Vec<u8
     } else if entry.starts_with(b"/") {
         Some(canonical_path(entry))
     } else {
-        host.current_dir().map(|dir| {
-            canonical_path(&[dir.as_os_str().as_encoded_bytes(), b"/", entry].concat())
-        })
+        host.current_dir()
+            .map(|dir| canonical_path(&[dir.as_os_str().as_encoded_bytes(), b"/", entry].concat()))
     };
     let root = match root {
         Some(root) if exists(bytes_path(&root))?.is_some() => root,
         other => {
             let shown = String::from_utf8_lossy(entry).into_owned();
-            let why = if other.is_some() { "does not exist" } else { "cannot be downloaded" };
+            let why = if other.is_some() {
+                "does not exist"
+            } else {
+                "cannot be downloaded"
+            };
             host.message(
                 format!("warning: Nix search path entry '{shown}' {why}, ignoring").as_bytes(),
             );
@@ -540,10 +544,13 @@ fn own_file(m: &mut Machine, name: &[u8]) -> Result<Value> {
 
 // ---- into the store -------------------------------------------------------------------------------
 
-fn to_file(m: &mut Machine, args: &[Value]) -> Result<Value> {
-    let name = m.want_plain_string(args[0])?;
-    let contents = m.want_string(args[1])?;
-    derivations::add_text(m, name, contents)
+fn to_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    if let Some(step) = arguments(m, a, 2, &[(0, Want::PlainString), (1, Want::Any)])? {
+        return Ok(step);
+    }
+    let name = m.want_string(m.local(a, 0))?;
+    let contents = m.want_string(m.local(a, 1))?;
+    derivations::add_text(m, name, contents).map(Step::Done)
 }
 
 fn filter_source(m: &mut Machine, a: &mut Activation) -> Result<Step> {

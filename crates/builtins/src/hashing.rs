@@ -1,17 +1,18 @@
 //! Hashes.
 
+use crate::args::{Want, arguments};
 use crate::files;
-use crate::table::{frame, leaf};
+use crate::table::frame;
 use nivis_eval::heap::{AttrsRef, StringRef};
 use nivis_eval::{Activation, Builtin, Error, ErrorKind, Machine, Result, Step, Value};
 use nivis_store::{Hash, HashAlgorithm, HashFormat};
 
 /// The builtins of this module.
 pub static TABLE: &[Builtin] = &[
-    leaf(
+    frame(
         "hashString",
         &["type", "s"],
-        0b11,
+        0b1,
         hash_string,
         "Returns the hash of the string `s` in base 16. `type` is `\"md5\"`, `\"sha1\"`, `\"sha256\"`, `\"sha512\"` or, \
          with the feature `blake3-hashes`, `\"blake3\"`. The context of `s` is dropped.",
@@ -64,11 +65,14 @@ pub(crate) fn require_feature(m: &Machine, feature: &str, reason: &str) -> Resul
     )))
 }
 
-fn hash_string(m: &mut Machine, args: &[Value]) -> Result<Value> {
-    let algorithm = algorithm(m, m.want_plain_string(args[0])?)?;
-    let s = m.want_string(args[1])?;
+fn hash_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let algorithm = algorithm(m, m.want_plain_string(m.local(a, 0))?)?;
+    if let Some(step) = arguments(m, a, 2, &[(1, Want::Any)])? {
+        return Ok(step);
+    }
+    let s = m.want_string(m.local(a, 1))?;
     let hash = Hash::of(algorithm, s.bytes());
-    Ok(m.string(hash.encode(HashFormat::Base16)))
+    Ok(Step::Done(m.string(hash.encode(HashFormat::Base16))))
 }
 
 fn hash_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {

@@ -1,5 +1,6 @@
 //! Strings, regular expressions, versions.
 
+use crate::args::{Want, arguments};
 use crate::pure::regex::{Group, Piece, Regex};
 use crate::pure::{path, replace, version};
 use crate::table::{frame, leaf};
@@ -25,7 +26,7 @@ pub static TABLE: &[Builtin] = &[
     frame(
         "concatStringsSep",
         &["separator", "list"],
-        0b11,
+        0b1,
         concat_strings_sep,
         "Joins the strings of `list`, with `separator` between each two. Elements are converted as in `\"${…}\"`; the \
          result has the contexts of all of them and of the separator.",
@@ -33,7 +34,7 @@ pub static TABLE: &[Builtin] = &[
     frame(
         "substring",
         &["start", "len", "s"],
-        0b111,
+        0b1,
         substring,
         "Returns the bytes of `s` from offset `start` on, `len` of them or as many as there are; a negative `len` \
          means all. The context is that of `s`. A negative `start` is an error.",
@@ -48,25 +49,25 @@ pub static TABLE: &[Builtin] = &[
     frame(
         "replaceStrings",
         &["from", "to", "s"],
-        0b11,
+        0b1,
         replace_strings,
         "Replaces in `s`, from left to right, every occurrence of a string of the list `from` by the string at the \
          same place of the list `to`. Where several fit, the first of the list is taken. An empty string fits before \
          every byte and at the end. Strings of `to` are evaluated only when they are used, and their contexts are \
          added only then.",
     ),
-    leaf(
+    frame(
         "match",
         &["regex", "s"],
-        0b11,
+        0b1,
         regex_match,
         "Returns the texts of the groups when the extended POSIX regular expression `regex` matches the whole of `s` \
          (`null` for a group that took no part), and `null` when it does not match.",
     ),
-    leaf(
+    frame(
         "split",
         &["regex", "s"],
-        0b11,
+        0b1,
         regex_split,
         "Splits `s` at the matches of the extended POSIX regular expression `regex`. The result is a list in which the \
          texts between the matches alternate with lists of the groups of each match.",
@@ -78,10 +79,10 @@ pub static TABLE: &[Builtin] = &[
         split_version,
         "Splits a version into the components that `compareVersions` compares.",
     ),
-    leaf(
+    frame(
         "compareVersions",
         &["a", "b"],
-        0b11,
+        0b1,
         compare_versions,
         "Compares two versions: -1 when `a` is older than `b`, 0 when they are equal, 1 when it is newer.",
     ),
@@ -166,6 +167,11 @@ fn to_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn concat_strings_sep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: separator, list, the parts so far. State: elements whose text is (or will be, on resume) on the stack.
     let separator = m.want_string(m.local(a, 0))?;
+    if a.state == 0
+        && let Some(step) = arguments(m, a, 2, &[(1, Want::List)])?
+    {
+        return Ok(step);
+    }
     let list = m.want_list(m.local(a, 1))?;
     if a.state == 0 {
         m.check_memory(list.len().saturating_mul(2 * size_of::<Value>()))?;
@@ -194,6 +200,12 @@ fn concat_strings_sep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn substring(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let start = m.want_int(m.local(a, 0))?;
+    if start >= 0
+        && a.state == 0
+        && let Some(step) = arguments(m, a, 3, &[(1, Want::Int)])?
+    {
+        return Ok(step);
+    }
     if start < 0 {
         return Err(Error::other("negative start position in 'substring'"));
     }
@@ -219,9 +231,9 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: from, to, s. State: elements of `from` seen to be evaluated, which are twice counted when one was forced;
     // then the string, then the replacements in the order of their first use.
     const FORCED: u64 = 1;
-    if a.state & FORCED != 0 {
-        m.pop();
-        a.state &= !FORCED;
+    a.state &= !FORCED;
+    if let Some(step) = arguments(m, a, 3, &[(0, Want::List), (1, Want::List)])? {
+        return Ok(step);
     }
     let from = m.want_list(m.local(a, 0))?;
     let to = m.want_list(m.local(a, 1))?;
@@ -316,22 +328,30 @@ fn groups(m: &mut Machine, text: StringRef, groups: &[Group]) -> Value {
     m.heap.list(&values)
 }
 
-fn regex_match(m: &mut Machine, args: &[Value]) -> Result<Value> {
-    let regex = regex(m, args[0])?;
-    let s = m.want_string(args[1])?;
-    Ok(match regex.match_whole(s.bytes()).map_err(pure_error)? {
-        Some(found) => groups(m, s, &found),
-        None => Value::NULL,
-    })
+fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let regex = regex(m, m.local(a, 0))?;
+    if let Some(step) = arguments(m, a, 2, &[(1, Want::Any)])? {
+        return Ok(step);
+    }
+    let s = m.want_string(m.local(a, 1))?;
+    Ok(Step::Done(
+        match regex.match_whole(s.bytes()).map_err(pure_error)? {
+            Some(found) => groups(m, s, &found),
+            None => Value::NULL,
+        },
+    ))
 }
 
-fn regex_split(m: &mut Machine, args: &[Value]) -> Result<Value> {
-    let regex = regex(m, args[0])?;
-    let s = m.want_string(args[1])?;
+fn regex_split(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    let regex = regex(m, m.local(a, 0))?;
+    if let Some(step) = arguments(m, a, 2, &[(1, Want::Any)])? {
+        return Ok(step);
+    }
+    let s = m.want_string(m.local(a, 1))?;
     let pieces = regex.split(s.bytes()).map_err(pure_error)?;
     if pieces.len() <= 1 {
         // Unlike the pieces, the whole string keeps its context.
-        return Ok(m.heap.list(&[s.value()]));
+        return Ok(Step::Done(m.heap.list(&[s.value()])));
     }
     m.check_memory(s.len().saturating_add(pieces.len().saturating_mul(32)))?;
     let values: Vec<Value> = pieces
@@ -341,7 +361,7 @@ fn regex_split(m: &mut Machine, args: &[Value]) -> Result<Value> {
             Piece::Groups(found) => groups(m, s, found),
         })
         .collect();
-    Ok(m.heap.list(&values))
+    Ok(Step::Done(m.heap.list(&values)))
 }
 
 fn split_version(m: &mut Machine, args: &[Value]) -> Result<Value> {
@@ -352,11 +372,13 @@ fn split_version(m: &mut Machine, args: &[Value]) -> Result<Value> {
     Ok(m.heap.list(&values))
 }
 
-fn compare_versions(m: &mut Machine, args: &[Value]) -> Result<Value> {
-    let a = m.want_plain_string(args[0])?;
-    let b = m.want_plain_string(args[1])?;
-    let order = version::compare(a.bytes(), b.bytes());
-    Ok(m.heap.int(order as i64))
+fn compare_versions(m: &mut Machine, a: &mut Activation) -> Result<Step> {
+    if let Some(step) = arguments(m, a, 2, &[(0, Want::PlainString), (1, Want::PlainString)])? {
+        return Ok(step);
+    }
+    let (x, y) = (m.want_string(m.local(a, 0))?, m.want_string(m.local(a, 1))?);
+    let order = version::compare(x.bytes(), y.bytes());
+    Ok(Step::Done(m.heap.int(order as i64)))
 }
 
 fn parse_drv_name(m: &mut Machine, args: &[Value]) -> Result<Value> {

@@ -106,7 +106,7 @@ macro_rules! themes {
     };
 }
 
-themes!(contexts data derivations files strings);
+themes!(contexts data derivations files order strings);
 
 #[test]
 fn texts_that_evaluation_writes_reach_the_host() {
