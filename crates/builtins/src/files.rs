@@ -530,7 +530,7 @@ fn is_url(entry: &[u8]) -> bool {
 /// The path of a file of Nix itself.
 fn own_file(m: &mut Machine, name: &[u8]) -> Result<Value> {
     let path = canonical_path(&[OWN_FILES.as_bytes(), b"/", name].concat());
-    if name == b"fetchurl.nix" {
+    if name == b"fetchurl.nix" && !m.is_loaded(bytes_path(&path)) {
         let file = bytes_path(&path);
         let value = m.load_text(
             include_bytes!("fetchurl.nix"),

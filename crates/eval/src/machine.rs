@@ -590,6 +590,11 @@ impl Machine {
         Ok(v)
     }
 
+    /// Whether a file was read, or its value given, already.
+    pub fn is_loaded(&self, path: &Path) -> bool {
+        self.imports.contains_key(path)
+    }
+
     /// Makes a value that of a file, which is then never read from the host.
     pub fn preload(&mut self, path: &Path, value: Value) {
         self.imports.insert(path.to_path_buf(), value);

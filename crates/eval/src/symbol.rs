@@ -21,8 +21,12 @@ impl Symbol {
 /// The table of names of one evaluator.
 #[derive(Default)]
 pub struct Symbols {
-    table: HashTable<u32>,
-    names: Vec<Box<[u8]>>,
+    /// Hash and number of each name.
+    table: HashTable<(u64, u32)>,
+    /// All names, one after the other.
+    text: Vec<u8>,
+    /// Where each name ends in `text`.
+    ends: Vec<usize>,
     /// The string value of each name, made when first wanted.
     strings: Vec<Value>,
 }
@@ -37,26 +41,33 @@ impl Symbols {
     /// The symbol of a name.
     pub fn intern(&mut self, name: &[u8]) -> Symbol {
         let h = hash(name);
-        let names = &self.names;
-        if let Some(&i) = self.table.find(h, |&i| *names[i as usize] == *name) {
-            return Symbol(i);
+        if let Some(symbol) = self.find_hashed(h, name) {
+            return symbol;
         }
-        let i = self.names.len() as u32;
-        self.names.push(name.into());
+        let i = self.ends.len() as u32;
+        self.text.extend_from_slice(name);
+        self.ends.push(self.text.len());
         self.strings.push(Value::EMPTY);
-        let names = &self.names;
-        self.table.insert_unique(h, i, |&i| hash(&names[i as usize]));
+        self.table.insert_unique(h, (h, i), |(h, _)| *h);
         Symbol(i)
     }
 
     /// The symbol of a name, if any value or program has mentioned it.
     pub fn find(&self, name: &[u8]) -> Option<Symbol> {
-        self.table.find(hash(name), |&i| *self.names[i as usize] == *name).map(|&i| Symbol(i))
+        self.find_hashed(hash(name), name)
+    }
+
+    fn find_hashed(&self, h: u64, name: &[u8]) -> Option<Symbol> {
+        let found = self.table.find(h, |&(other, i)| other == h && self.name(Symbol(i)) == name);
+        found.map(|&(_, i)| Symbol(i))
     }
 
     /// The text of a symbol.
     pub fn name(&self, symbol: Symbol) -> &[u8] {
-        self.names.get(symbol.index()).map_or(b"", |n| n)
+        let i = symbol.index();
+        let start = i.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
+        let end = self.ends.get(i).copied().unwrap_or(start);
+        self.text.get(start..end).unwrap_or(b"")
     }
 
     /// The text of a symbol, with replacement characters where it is not UTF-8.
@@ -66,28 +77,32 @@ impl Symbols {
 
     /// The symbol's name as a string value without context; the same value each time.
     pub fn string(&mut self, heap: &mut Heap, symbol: Symbol) -> Value {
-        let Some(slot) = self.strings.get_mut(symbol.index()) else {
+        let Some(&known) = self.strings.get(symbol.index()) else {
             return heap.empty_string;
         };
-        if *slot == Value::EMPTY {
-            *slot = heap.string(&self.names[symbol.index()], ContextId::EMPTY);
+        if known != Value::EMPTY {
+            return known;
         }
-        *slot
+        let string = heap.string(self.name(symbol), ContextId::EMPTY);
+        if let Some(slot) = self.strings.get_mut(symbol.index()) {
+            *slot = string;
+        }
+        string
     }
 
     /// Number of symbols.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.ends.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.ends.is_empty()
     }
 
     /// Bytes of all names together.
     pub fn bytes(&self) -> usize {
-        self.names.iter().map(|n| n.len()).sum()
+        self.text.len()
     }
 
     pub(crate) fn roots(&self) -> impl Iterator<Item = Value> + '_ {
