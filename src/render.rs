@@ -133,14 +133,17 @@ fn trace_item(item: &TraceItem, options: &RenderOptions, out: &mut String) {
 /// Text without control characters other than line feeds and tabs.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{FFFD}'
-            } else {
-                c
-            }
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if is_treacherous(c) => '\u{FFFD}',
+            c => c,
         })
         .collect()
+}
+
+/// Characters that do something to a terminal, or change the direction of what follows.
+fn is_treacherous(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The line in which a span starts, shortened, and the span's part of it in characters.
@@ -153,7 +156,8 @@ struct Line {
 impl Line {
     fn of(span: &Span) -> Option<Line> {
         let text = span.file.text.as_deref()?;
-        if span.line == 0 {
+        // A text has no more lines than bytes, and one; the renderer is given that many line feeds.
+        if span.line == 0 || span.line as usize > text.len() + 1 {
             return None;
         }
         let line_start = span
@@ -214,7 +218,7 @@ fn harmless(c: char) -> char {
     match c {
         '\t' => ' ',
         '\u{2028}' | '\u{2029}' => '\u{FFFD}',
-        c if c.is_control() => '\u{FFFD}',
+        c if is_treacherous(c) => '\u{FFFD}',
         c => c,
     }
 }
