@@ -56,6 +56,8 @@ pub(crate) mod state {
 const FIRST_BLOCK: usize = 1 << 18;
 /// Size and alignment of blocks; also the alignment of blocks for single large objects.
 const BLOCK: usize = 2 << 20;
+/// Address space kept back for when the system gives no more.
+const RESERVE: usize = 8 << 20;
 /// Objects larger than this many bytes get a block of their own.
 const LARGE: usize = 1 << 17;
 /// Free runs shorter than this many words are not worth the search; they wait for their neighbours.
@@ -130,6 +132,7 @@ pub struct Heap {
     first_chunk: usize,
     mapped: usize,
     limit: usize,
+    reserve: Option<Block>,
     /// Bytes handed out since the last collection, counted by runs and blocks.
     taken: usize,
     /// Bytes of live objects after the last collection.
@@ -147,6 +150,18 @@ pub struct Heap {
     /// Running counts.
     pub stats: Stats,
     appendable: (usize, usize),
+}
+
+/// Asks for the memory at an address, which need not be valid.
+#[inline(always)]
+pub(crate) fn prefetch(addr: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on caches; invalid addresses are ignored.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(addr as *const i8);
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = addr;
 }
 
 /// The values at `addr`, from word `first` on, short-cut past evaluated thunks: so that these need not
@@ -207,6 +222,7 @@ impl Heap {
             first_chunk: 0,
             mapped: 0,
             limit,
+            reserve: None,
             taken: 0,
             live: 0,
             collections: 0,
@@ -219,6 +235,7 @@ impl Heap {
             stats: Stats::default(),
             appendable: (0, 0),
         };
+        heap.restore_reserve();
         let shape = heap.new_shape_raw(0);
         heap.empty_shape = shape;
         let attrs = heap.alloc(1);
@@ -229,6 +246,18 @@ impl Heap {
         heap.empty_list = Value(list as u64 | tag::LIST);
         heap.empty_string = heap.string(b"", ContextId::EMPTY);
         heap
+    }
+
+    /// Makes sure that there is address space kept back; whether there is.
+    pub(crate) fn restore_reserve(&mut self) -> bool {
+        if self.reserve.is_none() && can_map(RESERVE) {
+            // Mapped, not touched: it costs address space alone.
+            let mapped = self.mapped;
+            self.map(RESERVE, false, false);
+            self.reserve = self.blocks.pop();
+            self.mapped = mapped;
+        }
+        self.reserve.is_some()
     }
 
     /// Bytes obtained from the system.
@@ -257,9 +286,9 @@ impl Heap {
         self.limit
     }
 
-    /// Whether `bytes` more would exceed the limit.
+    /// Whether `bytes` more would exceed the limit, or more than the system gives.
     pub(crate) fn would_exceed(&self, bytes: usize) -> bool {
-        self.mapped.saturating_add(bytes) > self.limit
+        self.mapped.saturating_add(bytes) > self.limit || bytes > RESERVE && !can_map(bytes)
     }
 
     /// Reserves an object of `words` words, all zero, and returns its address.
@@ -298,7 +327,7 @@ impl Heap {
         }
         if bytes > LARGE {
             self.taken += bytes;
-            return self.map(bytes.next_multiple_of(4096), true);
+            return self.map(bytes.next_multiple_of(4096), true, true);
         }
         if self.cursor.0 < self.blocks.len() {
             if words <= FITS_RUNS {
@@ -331,7 +360,7 @@ impl Heap {
     fn fresh_block(&mut self) -> (usize, usize) {
         let size = if self.blocks.is_empty() { FIRST_BLOCK } else { BLOCK };
         self.taken += size;
-        let start = self.map(size, false);
+        let start = self.map(size, false, true);
         (start, start + size)
     }
 
@@ -362,7 +391,7 @@ impl Heap {
         None
     }
 
-    fn map(&mut self, size: usize, large: bool) -> usize {
+    fn map(&mut self, size: usize, large: bool, populate: bool) -> usize {
         self.mapped += size;
         if self.mapped > self.limit {
             self.exhausted = true;
@@ -384,6 +413,16 @@ impl Heap {
                 )
             };
             if p == libc::MAP_FAILED {
+                // The reserve lasts until the machine's next safepoint turns this into an error.
+                self.exhausted = true;
+                let reserve = std::mem::take(&mut self.reserve);
+                if let Some(block) = reserve
+                    && size <= RESERVE
+                {
+                    let start = block.start;
+                    self.blocks.push(Block { len: size, large, ..block });
+                    return start;
+                }
                 // The same end as any allocation of the standard library that the system refuses.
                 std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
             }
@@ -400,7 +439,7 @@ impl Heap {
         }
         let start = (mapped as usize).next_multiple_of(BLOCK);
         #[cfg(all(target_os = "linux", not(miri)))]
-        if size >= BLOCK {
+        if populate && size >= BLOCK {
             // One call for the whole block instead of a fault for each page. Large pages would be fewer
             // still, but take three times as long when the system has to look for them.
             // SAFETY: the range lies inside the mapping, which it leaves as it is: zero.
@@ -891,6 +930,34 @@ fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
     bits.len() * 64
 }
 
+/// Whether the system would map this many bytes now.
+fn can_map(bytes: usize) -> bool {
+    #[cfg(not(miri))]
+    {
+        let Some(len) = bytes.checked_add(2 * BLOCK).filter(|l| *l < isize::MAX as usize) else {
+            return false;
+        };
+        // SAFETY: an anonymous private mapping without access has no preconditions; it is unmapped at
+        // once, with the length it was made with.
+        unsafe {
+            let p = libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            );
+            p != libc::MAP_FAILED && libc::munmap(p, len) == 0
+        }
+    }
+    #[cfg(miri)]
+    {
+        let _ = bytes;
+        true
+    }
+}
+
 impl Block {
     fn unmap(&mut self) {
         #[cfg(not(miri))]
@@ -911,7 +978,7 @@ impl Block {
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        for block in &mut self.blocks {
+        for block in self.blocks.iter_mut().chain(self.reserve.iter_mut()) {
             block.unmap();
         }
     }

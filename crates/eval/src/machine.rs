@@ -748,6 +748,13 @@ impl Machine {
             }
             *fuel -= u64::from(TICKS);
         }
+        if !self.heap.restore_reserve() {
+            // The system gives no more memory.
+            if self.heap.ledger.is_none() {
+                self.collect();
+            }
+            return Err(self.out_of_memory());
+        }
         let stacks = self.stack.len() * size_of::<Value>() + self.frames.len() * size_of::<Frame>();
         if self.heap.exhausted || self.heap.would_exceed(stacks) {
             if self.heap.ledger.is_none() && self.heap.taken_bytes() > self.heap.limit() / 8 {

@@ -1,6 +1,8 @@
 //! Marking: what is reachable from the roots.
 
-use crate::heap::{Callee, EnvPtr, FunctionRef, Heap, Shape, ThunkPtr, state, visit_slots};
+use crate::heap::{
+    Callee, EnvPtr, FunctionRef, Heap, Shape, ThunkPtr, prefetch, state, visit_slots,
+};
 use crate::value::{Value, tag};
 
 /// Marks objects, children after parents, with a stack of its own.
@@ -9,16 +11,19 @@ use crate::value::{Value, tag};
 /// is free.
 pub(crate) struct Marker<'h> {
     heap: &'h mut Heap,
+    /// What is still to be followed: values, and environments under a tag that needs no following.
     values: Vec<Value>,
-    envs: Vec<EnvPtr>,
 }
+
+/// Objects between being asked for and being looked at, so that memory has time to answer.
+const AHEAD: usize = 16;
 
 impl<'h> Marker<'h> {
     pub fn new(heap: &'h mut Heap) -> Marker<'h> {
         heap.begin_marking();
         let values = vec![heap.empty_attrs, heap.empty_list, heap.empty_string];
         let shape = heap.empty_shape;
-        let mut marker = Marker { heap, values, envs: Vec::new() };
+        let mut marker = Marker { heap, values };
         marker.shape(shape);
         marker
     }
@@ -38,7 +43,7 @@ impl<'h> Marker<'h> {
 
     pub fn env(&mut self, env: EnvPtr) {
         if env != EnvPtr::NONE {
-            self.envs.push(env);
+            self.values.push(Value(env.0 as u64 | tag::SIMPLE));
         }
     }
 
@@ -69,13 +74,24 @@ impl<'h> Marker<'h> {
     }
 
     fn drain(&mut self) {
-        loop {
-            if let Some(v) = self.values.pop() {
+        let mut ring = [Value::EMPTY; AHEAD];
+        let (mut at, mut idle) = (0, 0);
+        while idle < AHEAD {
+            let next = match self.values.pop() {
+                Some(v) => {
+                    prefetch(v.addr());
+                    idle = 0;
+                    v
+                }
+                None => {
+                    idle += 1;
+                    Value::EMPTY
+                }
+            };
+            let v = std::mem::replace(&mut ring[at], next);
+            at = (at + 1) % AHEAD;
+            if v != Value::EMPTY {
                 self.follow(v);
-            } else if let Some(env) = self.envs.pop() {
-                self.follow_env(env);
-            } else {
-                return;
             }
         }
     }
@@ -101,6 +117,7 @@ impl<'h> Marker<'h> {
     fn follow(&mut self, v: Value) {
         let addr = v.addr();
         match v.tag() {
+            tag::SIMPLE => self.follow_env(EnvPtr(addr)),
             tag::THUNK => {
                 let thunk = ThunkPtr::of(v);
                 let head = thunk.head();
