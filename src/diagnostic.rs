@@ -114,9 +114,9 @@ impl Diagnostic {
             kind: data.kind,
             message: data.message.clone(),
             span: resolver.span(data.span),
-            trace: data
-                .trace
-                .iter()
+            trace: error
+                .trace()
+                .into_iter()
                 .map(|t| TraceItem {
                     message: t.message.clone(),
                     span: resolver.span(t.span),

@@ -344,9 +344,8 @@ fn traces_name_derivation_and_attribute() {
         .and_then(|v| m.force(v))
         .unwrap_err();
     let steps: Vec<&str> = error
-        .data()
-        .trace
-        .iter()
+        .trace()
+        .into_iter()
         .map(|t| t.message.as_str())
         .collect();
     assert!(

@@ -46,13 +46,14 @@ impl ContextElement {
     }
 }
 
-/// As messages show it: `path` or `path^output`.
+/// As messages show it: `path`, `path (deep)` or `path^output`.
 impl std::fmt::Display for ContextElement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.path()))?;
         match self {
             ContextElement::Output { output, .. } => write!(f, "^{}", String::from_utf8_lossy(output)),
-            _ => Ok(()),
+            ContextElement::DrvDeep(_) => f.write_str(" (deep)"),
+            ContextElement::Path(_) => Ok(()),
         }
     }
 }

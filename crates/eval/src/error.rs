@@ -76,15 +76,38 @@ pub struct ErrorData {
     pub span: SourceSpan,
     /// Names that may have been meant, best first.
     pub suggestions: Vec<String>,
-    /// What was being evaluated, innermost first.
-    pub trace: Vec<TraceItem>,
     /// A further place that matters (the other definition, the function called), with its caption.
     pub related: Option<(String, SourceSpan)>,
 }
 
+/// One more step, outside those that came before it. Errors share what they have in common: every thunk between two nested
+/// `addErrorContext` keeps an error of its own, so copies would take quadratic memory.
+struct Outer {
+    item: TraceItem,
+    inner: Option<Arc<Outer>>,
+}
+
+impl Drop for Outer {
+    /// One after the other: traces can be longer than the host's stack allows to nest.
+    fn drop(&mut self) {
+        let mut next = self.inner.take();
+        while let Some(mut outer) = next.and_then(Arc::into_inner) {
+            next = outer.inner.take();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Traced {
+    data: Arc<ErrorData>,
+    /// The outermost step.
+    trace: Option<Arc<Outer>>,
+    steps: usize,
+}
+
 /// An evaluation error: one word, cheap to pass and to keep in a failed thunk.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Error(Arc<ErrorData>);
+#[derive(Clone)]
+pub struct Error(Arc<Traced>);
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -93,14 +116,14 @@ impl Error {
     /// An error without place; the machine adds that of the running instruction.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Arc::new(ErrorData {
+        let data = ErrorData {
             kind,
             message: message.into(),
             span: SourceSpan::default(),
             suggestions: Vec::new(),
-            trace: Vec::new(),
             related: None,
-        }))
+        };
+        Error(Arc::new(Traced { data: Arc::new(data), trace: None, steps: 0 }))
     }
 
     /// An error of kind [`ErrorKind::Other`].
@@ -117,27 +140,41 @@ impl Error {
 
     /// The contents.
     pub fn data(&self) -> &ErrorData {
-        &self.0
+        &self.0.data
     }
 
     /// The contents, to be changed.
     pub fn data_mut(&mut self) -> &mut ErrorData {
-        Arc::make_mut(&mut self.0)
+        Arc::make_mut(&mut Arc::make_mut(&mut self.0).data)
+    }
+
+    /// What was being evaluated, innermost first. Takes time in proportion to [`Error::trace_len`].
+    pub fn trace(&self) -> Vec<&TraceItem> {
+        let outermost = self.0.trace.as_deref();
+        let steps = std::iter::successors(outermost, |outer| outer.inner.as_deref());
+        let mut items: Vec<&TraceItem> = steps.map(|outer| &outer.item).collect();
+        items.reverse();
+        items
+    }
+
+    /// How many steps the trace has.
+    pub fn trace_len(&self) -> usize {
+        self.0.steps
     }
 
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.0.data.kind
     }
 
     /// The message.
     pub fn message(&self) -> &str {
-        &self.0.message
+        &self.0.data.message
     }
 
     /// With a place, unless it has one.
     pub fn at(mut self, span: SourceSpan) -> Error {
-        if self.0.span.start.is_none() {
+        if self.0.data.span.start.is_none() {
             self.data_mut().span = span;
         }
         self
@@ -151,14 +188,31 @@ impl Error {
 
     /// With one more step of the trace.
     pub fn context(mut self, message: impl Into<String>, span: SourceSpan, explicit: bool) -> Error {
-        self.data_mut().trace.push(TraceItem { message: message.into(), span, explicit });
+        let item = TraceItem { message: message.into(), span, explicit };
+        let traced = Arc::make_mut(&mut self.0);
+        traced.trace = Some(Arc::new(Outer { item, inner: traced.trace.take() }));
+        traced.steps += 1;
         self
+    }
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.data() == other.data() && self.trace() == other.trace())
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Error");
+        shown.field("data", self.data()).field("trace", &self.trace()).finish()
     }
 }
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(self.message())
     }
 }
 

@@ -1021,7 +1021,7 @@ impl Machine {
         const KEPT: usize = 500;
         let mut items = Vec::new();
         let mut placed = !error.data().span.start.is_none();
-        let already = error.data().trace.len();
+        let already = error.trace_len();
         for i in (floor..self.frames.len()).rev() {
             let frame = self.frames[i];
             if frame.resume.is_none()
@@ -2559,9 +2559,11 @@ impl Machine {
     /// The error for a missing attribute.
     #[cold]
     pub fn missing_attr(&self, attrs: AttrsRef, symbol: Symbol) -> Error {
-        let name = self.symbols.text(symbol);
         let names = attrs.iter().map(|(s, ..)| self.symbols.text(s));
-        let similar = crate::suggest::similar(&name, names);
+        let similar = crate::suggest::similar(&self.symbols.text(symbol), names);
+        let mut name = Vec::new();
+        crate::print::print_name(&mut name, self.symbols.name(symbol));
+        let name = String::from_utf8_lossy(&name);
         Error::new(ErrorKind::MissingAttribute, format!("attribute '{name}' missing")).suggest(similar)
     }
 
