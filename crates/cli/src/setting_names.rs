@@ -164,3 +164,28 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("substitution-max-jobs", "max-substitution-jobs"),
     ("trusted-binary-caches", "trusted-substituters"),
 ];
+
+/// Experimental features of Nix 2.34, so that only unknown ones are warned about.
+pub const FEATURES: &[&str] = &[
+    "ca-derivations",
+    "impure-derivations",
+    "flakes",
+    "fetch-tree",
+    "nix-command",
+    "git-hashing",
+    "recursive-nix",
+    "fetch-closure",
+    "auto-allocate-uids",
+    "cgroups",
+    "daemon-trust-override",
+    "dynamic-derivations",
+    "parse-toml-timestamps",
+    "read-only-local-store",
+    "local-overlay-store",
+    "configurable-impure-env",
+    "mounted-ssh-store",
+    "verified-fetches",
+    "pipe-operators",
+    "external-builders",
+    "blake3-hashes",
+];

@@ -1,6 +1,6 @@
 //! Settings from `nix.conf`, `NIX_CONFIG` and flags.
 
-use crate::setting_names::{ALIASES, SWITCHES, VALUED};
+use crate::setting_names::{ALIASES, FEATURES, SWITCHES, VALUED};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +83,15 @@ impl Settings {
             .iter()
             .find(|(alias, _)| *alias == name)
             .map_or(name, |(_, name)| name);
+        if matches!(
+            resolved,
+            "experimental-features" | "extra-experimental-features"
+        ) {
+            for feature in value.split_whitespace().filter(|f| !FEATURES.contains(f)) {
+                self.warnings
+                    .push(format!("unknown experimental feature '{feature}'"));
+            }
+        }
         if let Some(base) = resolved.strip_prefix("extra-")
             && VALUED.contains(&base)
         {
@@ -374,10 +383,10 @@ mod tests {
     #[test]
     fn configuration() {
         let mut s = Settings::default();
-        let text = "# c\nexperimental-features = a b\nextra-experimental-features = c\nnonsense = 1\npure-eval = maybe\n";
+        let text = "# c\nexperimental-features = flakes cgroups\nextra-experimental-features = a\nnonsense = 1\npure-eval = maybe\n";
         assert!(s.apply(text, Path::new("/x")).is_ok());
-        assert_eq!(s.list("experimental-features"), ["a", "b", "c"]);
-        assert_eq!(s.warnings.len(), 2);
+        assert_eq!(s.list("experimental-features"), ["flakes", "cgroups", "a"]);
+        assert_eq!(s.warnings.len(), 3);
         assert!(s.apply("nonsense", Path::new("/x")).is_err());
     }
 }
