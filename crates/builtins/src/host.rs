@@ -429,9 +429,11 @@ impl Host for SystemHost {
                 }
             }
             contents.truncate(filled);
-            if filled != len || len == 0 {
-                // Files of the kernel have no length, and others may have grown.
-                file.read_to_end(&mut contents)?;
+            // As in Nix, a file is what it says its length is: nothing is read of the kernel's files and devices without
+            // a length, of which some never end.
+            if filled == 1 << 30 {
+                let rest = meta.len().saturating_sub(filled as u64);
+                file.take(rest).read_to_end(&mut contents)?;
             }
             Ok(contents)
         })
