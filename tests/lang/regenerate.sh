@@ -4,7 +4,7 @@
 #   NIX_INSTANTIATE="nix-instantiate" tests/lang/regenerate.sh [theme…]
 #
 # A case is <theme>/<case>.nix; files in folders below a theme are fixtures. It is evaluated as
-# `nix-instantiate --eval --strict <case>.nix`, with this folder as <lang>, and with the experimental features that a
+# `nix-instantiate --eval --strict <case>.nix`, with this folder as <lang>, and with just the experimental features that a
 # first line `# features: a b` names. When that succeeds, its standard output is <case>.out; otherwise <case>.err holds
 # the line of its standard error that says what went wrong. The path of this folder is written as /lang in both.
 set -euo pipefail
@@ -18,7 +18,7 @@ one() {
   err=$(mktemp)
   rm -f "$case.out" "$case.err"
   cd "$(dirname "$case")"
-  if out=$("${command[@]}" --eval --strict -I "lang=$here" --extra-experimental-features "$features" "$(basename "$case").nix" 2>"$err" </dev/null); then
+  if out=$("${command[@]}" --eval --strict -I "lang=$here" --option experimental-features "$features" "$(basename "$case").nix" 2>"$err" </dev/null); then
     printf '%s\n' "${out//"$here"//lang}" >"$case.out"
   else
     # The last "error:" is the innermost one. Syntax errors and TOML errors have words of their own in every implementation.
