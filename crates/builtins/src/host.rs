@@ -414,7 +414,10 @@ impl Host for SystemHost {
             let mut file = fs::File::open(p)?;
             let meta = file.metadata()?;
             if meta.is_dir() {
-                return Err(io::Error::new(io::ErrorKind::IsADirectory, "Is a directory"));
+                return Err(io::Error::new(
+                    io::ErrorKind::IsADirectory,
+                    "Is a directory",
+                ));
             }
             // Most files are as long as they say: then one call is enough.
             let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);

@@ -10,7 +10,14 @@ pub(crate) const fn leaf(
     function: Leaf,
     doc: &'static str,
 ) -> Builtin {
-    Builtin { name, args, strict, global: false, body: Body::Leaf(function), doc }
+    Builtin {
+        name,
+        args,
+        strict,
+        global: false,
+        body: Body::Leaf(function),
+        doc,
+    }
 }
 
 /// A builtin that evaluates or calls something on the way.
@@ -21,5 +28,12 @@ pub(crate) const fn frame(
     function: Resume,
     doc: &'static str,
 ) -> Builtin {
-    Builtin { name, args, strict, global: false, body: Body::Frame(function), doc }
+    Builtin {
+        name,
+        args,
+        strict,
+        global: false,
+        body: Body::Frame(function),
+        doc,
+    }
 }

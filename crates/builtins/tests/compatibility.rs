@@ -302,7 +302,7 @@ fn the_old_meaning_of_or_gives_no_warning() {
             Path::new("/t"),
         )
         .and_then(|v| m.force(v));
-    assert_eq!(value.ok().map(|v| v.as_int()), Some(1));
+    assert_eq!(value.ok().and_then(|v| v.as_int()), Some(1));
     assert!(host.messages().is_empty());
 }
 

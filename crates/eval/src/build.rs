@@ -107,7 +107,10 @@ impl Machine {
     /// A set of a few attributes whose names are always the same: its shape is shared by all of them.
     pub fn record<const N: usize>(&mut self, mut entries: [(Symbol, Value); N]) -> Value {
         entries.sort_unstable_by_key(|(symbol, _)| *symbol);
-        let shape = self.interned_shape(entries.iter().map(|(symbol, _)| (*symbol, PosId::NONE)), true);
+        let shape = self.interned_shape(
+            entries.iter().map(|(symbol, _)| (*symbol, PosId::NONE)),
+            true,
+        );
         let new = self.heap.attrs_uninit(shape, N);
         for (i, (_, v)) in entries.iter().enumerate() {
             self.heap.attrs_init(new, i, *v);
@@ -184,7 +187,9 @@ impl Machine {
                 }
             }
         } else {
-            let found = right.iter().filter(|(symbol, ..)| left.position(*symbol).is_some());
+            let found = right
+                .iter()
+                .filter(|(symbol, ..)| left.position(*symbol).is_some());
             common.extend(found.map(|(symbol, value, pos)| (symbol, pos, value)));
         }
         if right.flat_shape().is_some_and(|s| s.len() == common.len()) {

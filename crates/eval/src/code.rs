@@ -214,9 +214,15 @@ impl Tables {
             (start..start + p.ops.len() * size_of::<Op>()).contains(&address)
         })?;
         let index = ((address - program.ops.as_ptr() as usize) / size_of::<Op>()) as u32;
-        let at = program.spans.partition_point(|s| s.0 <= index).checked_sub(1)?;
+        let at = program
+            .spans
+            .partition_point(|s| s.0 <= index)
+            .checked_sub(1)?;
         let (_, start, end) = *program.spans.get(at)?;
-        Some(SourceSpan { start: offset(program.base, start), len: end.saturating_sub(start) })
+        Some(SourceSpan {
+            start: offset(program.base, start),
+            len: end.saturating_sub(start),
+        })
     }
 }
 

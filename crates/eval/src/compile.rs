@@ -14,7 +14,9 @@
 //! Whether a slot is set is known while compiling: it is, unless its binding group is just being built
 //! by the same unit.
 
-use crate::code::{Default as FormalDefault, Formal, Formals, Lambda, Op, OverrideTable, Program, Site};
+use crate::code::{
+    Default as FormalDefault, Formal, Formals, Lambda, Op, OverrideTable, Program, Site,
+};
 use crate::context::ContextId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::EnvPtr;
@@ -49,8 +51,11 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
     let Some(root) = ast.root else {
         return Err(Error::new(ErrorKind::Syntax, "nothing to evaluate"));
     };
-    let symbols: Vec<Symbol> =
-        ast.names.iter().map(|n| machine.symbols.intern(n.as_bytes())).collect();
+    let symbols: Vec<Symbol> = ast
+        .names
+        .iter()
+        .map(|n| machine.symbols.intern(n.as_bytes()))
+        .collect();
     let mut compiler = Compiler {
         machine,
         ast,
@@ -76,7 +81,14 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
         })
     });
     let entry = compiler.file(root)?;
-    let Compiler { out, out_spans, lambdas, lambda_starts, pending_defaults, .. } = compiler;
+    let Compiler {
+        out,
+        out_spans,
+        lambdas,
+        lambda_starts,
+        pending_defaults,
+        ..
+    } = compiler;
     let ops: Box<[Op]> = out.into();
     let start = ops.as_ptr();
     let first_lambda = machine.tables.lambdas.len() - lambdas.len();
@@ -85,7 +97,11 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
         lambda.code = start.wrapping_add(*at as usize);
     }
     for (lambda, formal, at) in pending_defaults {
-        if let Some(f) = lambdas[lambda].formals.as_mut().and_then(|f| f.entries.get_mut(formal)) {
+        if let Some(f) = lambdas[lambda]
+            .formals
+            .as_mut()
+            .and_then(|f| f.entries.get_mut(formal))
+        {
             f.default = FormalDefault::Code(start.wrapping_add(at as usize));
         }
     }
@@ -198,7 +214,13 @@ impl Compiler<'_, '_> {
         let level = self.frames.len() as u32 - 1;
         let (ops, spans) = self.spare.pop().unwrap_or_default();
         self.next_unit += 1;
-        let mut unit = Unit { ops, spans, level, own: lambda.is_some(), id: self.next_unit };
+        let mut unit = Unit {
+            ops,
+            spans,
+            level,
+            own: lambda.is_some(),
+            id: self.next_unit,
+        };
         let entered = lambda.is_none() && self.needs_env(body);
         if entered {
             self.frames.push(0);
@@ -207,10 +229,13 @@ impl Compiler<'_, '_> {
             unit.ops.push(Op::Enter(0));
         }
         if let Some(index) = lambda
-            && self.lambdas[index as usize - self.first_lambda()].formals.is_some()
+            && self.lambdas[index as usize - self.first_lambda()]
+                .formals
+                .is_some()
         {
             let span = self.ast.span(body);
-            unit.spans.push((unit.ops.len() as u32, span.start, span.end));
+            unit.spans
+                .push((unit.ops.len() as u32, span.start, span.end));
             unit.ops.push(Op::Formals(index));
         }
         self.strict(&mut unit, body)?;
@@ -234,7 +259,8 @@ impl Compiler<'_, '_> {
             }
         }
         self.out.append(&mut unit.ops);
-        self.out_spans.extend(unit.spans.drain(..).map(|(i, s, e)| (i + start, s, e)));
+        self.out_spans
+            .extend(unit.spans.drain(..).map(|(i, s, e)| (i + start, s, e)));
         self.spare.push((unit.ops, unit.spans));
         start
     }
@@ -286,7 +312,12 @@ impl Compiler<'_, '_> {
     fn bind(&mut self, name: Name, level: u32, slot: u32, filling: u32) -> u32 {
         let id = self.bindings.len() as u32;
         let hides = std::mem::replace(&mut self.current[name.0 as usize], id);
-        self.bindings.push(Binding { level, slot, hides, filling });
+        self.bindings.push(Binding {
+            level,
+            slot,
+            hides,
+            filling,
+        });
         id
     }
 
@@ -317,7 +348,11 @@ impl Compiler<'_, '_> {
         }
         let symbol = self.symbol(name);
         if let Some(&slot) = self.outer.get(&symbol) {
-            return Resolved::Slot { depth: unit.level, slot, ready: true };
+            return Resolved::Slot {
+                depth: unit.level,
+                slot,
+                ready: true,
+            };
         }
         match self.machine.globals.get(&symbol) {
             Some(v) => Resolved::Constant(*v),
@@ -345,7 +380,8 @@ impl Compiler<'_, '_> {
     }
 
     fn emit_span(&self, unit: &mut Unit, op: Op, span: nivis_syntax::ast::Span) -> usize {
-        unit.spans.push((unit.ops.len() as u32, span.start, span.end));
+        unit.spans
+            .push((unit.ops.len() as u32, span.start, span.end));
         self.emit(unit, op)
     }
 
@@ -359,10 +395,9 @@ impl Compiler<'_, '_> {
 
     fn patch_site(&mut self, unit: &Unit, op_at: usize) {
         let site = match unit.ops[op_at] {
-            Op::TrySelect(s)
-            | Op::TrySelectDynamic(s)
-            | Op::DelaySelect(s)
-            | Op::WithSelect(s) => s,
+            Op::TrySelect(s) | Op::TrySelectDynamic(s) | Op::DelaySelect(s) | Op::WithSelect(s) => {
+                s
+            }
             _ => return,
         };
         self.machine.tables.sites[site as usize].jump = jump(op_at, unit.ops.len());
@@ -378,7 +413,12 @@ impl Compiler<'_, '_> {
     fn site(&mut self, symbol: Symbol) -> u32 {
         let shape = self.machine.heap.empty_shape;
         let sites = &mut self.machine.tables.sites;
-        sites.push(Site { symbol, shape, index: 0, jump: 0 });
+        sites.push(Site {
+            symbol,
+            shape,
+            index: 0,
+            jump: 0,
+        });
         sites.len() as u32 - 1
     }
 
@@ -399,7 +439,11 @@ impl Compiler<'_, '_> {
     }
 
     fn force_slot(&self, unit: &mut Unit, depth: u32, slot: u32, e: ExprId) -> Result<()> {
-        let op = if depth == 0 { Op::LocalForce(slot) } else { Op::UpForce(level(depth)?, slot) };
+        let op = if depth == 0 {
+            Op::LocalForce(slot)
+        } else {
+            Op::UpForce(level(depth)?, slot)
+        };
         self.emit_at(unit, op, e);
         Ok(())
     }
@@ -428,7 +472,11 @@ impl Compiler<'_, '_> {
                         ),
                     ));
                 }
-                let home = self.machine.host.env(b"HOME").unwrap_or_else(|| b"/".to_vec());
+                let home = self
+                    .machine
+                    .host
+                    .env(b"HOME")
+                    .unwrap_or_else(|| b"/".to_vec());
                 let rest = bytes.strip_prefix(b"~/").unwrap_or(b"");
                 crate::machine::bytes_path(&home).join(crate::machine::bytes_path(rest))
             }
@@ -634,13 +682,21 @@ impl Compiler<'_, '_> {
                 let slot = self.new_slot(unit);
                 self.delayed(unit, set, None)?;
                 self.emit(unit, Op::SetLocal(slot));
-                self.withs.push(With { level: unit.level, slot });
+                self.withs.push(With {
+                    level: unit.level,
+                    slot,
+                });
                 let result = self.strict(unit, body);
                 self.withs.pop();
                 result?;
             }
             Expr::Assert { condition, body } => {
-                if let Expr::Binary { op: BinaryOp::Eq, left, right } = self.ast.expr(condition) {
+                if let Expr::Binary {
+                    op: BinaryOp::Eq,
+                    left,
+                    right,
+                } = self.ast.expr(condition)
+                {
                     self.strict(unit, left)?;
                     self.strict(unit, right)?;
                     self.emit_at(unit, Op::AssertEqual, condition);
@@ -712,11 +768,15 @@ impl Compiler<'_, '_> {
         if !self.rebinds_operators {
             return false;
         }
-        let Some(symbol) = self.machine.symbols.find(name) else { return false };
+        let Some(symbol) = self.machine.symbols.find(name) else {
+            return false;
+        };
         if self.outer.contains_key(&symbol) {
             return true;
         }
-        let Some(i) = self.symbols.iter().position(|s| *s == symbol) else { return false };
+        let Some(i) = self.symbols.iter().position(|s| *s == symbol) else {
+            return false;
+        };
         matches!(self.resolve(unit, Name(i as u32)), Resolved::Slot { .. })
     }
 
@@ -754,7 +814,12 @@ impl Compiler<'_, '_> {
             self.strict(unit, left)?;
             let mut rest = right;
             let mut count = 2;
-            while let Expr::Binary { op: BinaryOp::Concat, left, right } = self.ast.expr(rest) {
+            while let Expr::Binary {
+                op: BinaryOp::Concat,
+                left,
+                right,
+            } = self.ast.expr(rest)
+            {
                 self.strict(unit, left)?;
                 rest = right;
                 count += 1;
@@ -788,7 +853,11 @@ impl Compiler<'_, '_> {
                 self.strict(unit, right)?;
                 if !matches!(
                     self.ast.expr(right),
-                    Expr::Attrs(_) | Expr::Binary { op: BinaryOp::Update, .. }
+                    Expr::Attrs(_)
+                        | Expr::Binary {
+                            op: BinaryOp::Update,
+                            ..
+                        }
                 ) {
                     self.emit_at(unit, Op::CheckAttrs, right);
                 }
@@ -805,7 +874,10 @@ impl Compiler<'_, '_> {
                         | Expr::Interpolation(_)
                         | Expr::Path(..)
                         | Expr::PathInterpolation(..)
-                        | Expr::Binary { op: BinaryOp::Add, .. }
+                        | Expr::Binary {
+                            op: BinaryOp::Add,
+                            ..
+                        }
                 ) {
                     self.emit_at(unit, Op::BeginAdd, e);
                 }
@@ -833,7 +905,10 @@ impl Compiler<'_, '_> {
     }
 
     fn find_name(&self, symbol: Symbol) -> Option<Name> {
-        self.symbols.iter().position(|s| *s == symbol).map(|i| Name(i as u32))
+        self.symbols
+            .iter()
+            .position(|s| *s == symbol)
+            .map(|i| Name(i as u32))
     }
 
     /// Pushes and forces a variable.
@@ -878,7 +953,11 @@ impl Compiler<'_, '_> {
         match name.or_else(|| self.find_name(symbol)) {
             Some(name) => self.resolve(unit, name),
             None => match (self.outer.get(&symbol), self.machine.globals.get(&symbol)) {
-                (Some(&slot), _) => Resolved::Slot { depth: unit.level, slot, ready: true },
+                (Some(&slot), _) => Resolved::Slot {
+                    depth: unit.level,
+                    slot,
+                    ready: true,
+                },
                 (None, Some(v)) => Resolved::Constant(*v),
                 (None, None) => Resolved::With,
             },
@@ -887,9 +966,12 @@ impl Compiler<'_, '_> {
 
     fn undefined(&self, symbol: Symbol, e: ExprId) -> Error {
         let name = self.machine.symbols.text(symbol);
-        Error::new(ErrorKind::UndefinedVariable, format!("undefined variable '{name}'"))
-            .at(self.source_span(e))
-            .suggest(self.similar_names(&name))
+        Error::new(
+            ErrorKind::UndefinedVariable,
+            format!("undefined variable '{name}'"),
+        )
+        .at(self.source_span(e))
+        .suggest(self.similar_names(&name))
     }
 
     /// Names in scope that look like `name`.
@@ -900,7 +982,11 @@ impl Compiler<'_, '_> {
             .enumerate()
             .filter(|(_, b)| **b != NO_BINDING)
             .map(|(i, _)| self.machine.symbols.text(self.symbols[i]));
-        let global = self.machine.globals.keys().map(|s| self.machine.symbols.text(*s));
+        let global = self
+            .machine
+            .globals
+            .keys()
+            .map(|s| self.machine.symbols.text(*s));
         crate::suggest::similar(name, local.chain(global))
     }
 
@@ -931,13 +1017,20 @@ impl Compiler<'_, '_> {
     /// Pushes `e` if that takes no evaluation.
     fn at_hand(&mut self, unit: &mut Unit, e: ExprId, name: Option<Symbol>) -> Result<bool> {
         match self.ast.expr(e) {
-            Expr::Int(_) | Expr::Float(_) | Expr::Str(_) | Expr::Path(PathKind::Absolute | PathKind::Relative, _) => {
+            Expr::Int(_)
+            | Expr::Float(_)
+            | Expr::Str(_)
+            | Expr::Path(PathKind::Absolute | PathKind::Relative, _) => {
                 let v = self.literal(e)?;
                 self.constant(unit, v);
             }
             Expr::Lambda(_) => self.lambda(unit, e, name)?,
             Expr::Var(name) => match self.resolve(unit, name) {
-                Resolved::Slot { depth, slot, ready: true } => self.push_slot(unit, depth, slot)?,
+                Resolved::Slot {
+                    depth,
+                    slot,
+                    ready: true,
+                } => self.push_slot(unit, depth, slot)?,
                 Resolved::Constant(v) => self.constant(unit, v),
                 _ => return Ok(false),
             },
@@ -951,10 +1044,12 @@ impl Compiler<'_, '_> {
                     && b.dynamic.is_empty()
                     && b.from.is_empty()
                     && b.attrs.len() <= 4
-                    && self.ast.attrs[b.attrs.indices()].iter().all(|a| match a.value {
-                        AttrValue::Plain(e) | AttrValue::Inherit(e) => self.is_trivial(unit, e),
-                        AttrValue::InheritFrom(_) => false,
-                    });
+                    && self.ast.attrs[b.attrs.indices()]
+                        .iter()
+                        .all(|a| match a.value {
+                            AttrValue::Plain(e) | AttrValue::Inherit(e) => self.is_trivial(unit, e),
+                            AttrValue::InheritFrom(_) => false,
+                        });
                 if !small {
                     return Ok(false);
                 }
@@ -971,13 +1066,19 @@ impl Compiler<'_, '_> {
                 self.emit(unit, Op::List(items.len() as u32));
             }
             Expr::Select { set, path } => {
-                let Expr::Var(variable) = self.ast.expr(set) else { return Ok(false) };
+                let Expr::Var(variable) = self.ast.expr(set) else {
+                    return Ok(false);
+                };
                 let names = &self.ast.attr_names[path.indices()];
                 if names.len() > 3 || names.iter().any(|n| matches!(n, AttrName::Dynamic(_))) {
                     return Ok(false);
                 }
                 match self.resolve(unit, variable) {
-                    Resolved::Slot { depth, slot, ready: true } => {
+                    Resolved::Slot {
+                        depth,
+                        slot,
+                        ready: true,
+                    } => {
                         self.push_slot(unit, depth, slot)?;
                     }
                     Resolved::Constant(v) => self.constant(unit, v),
@@ -1103,7 +1204,12 @@ impl Compiler<'_, '_> {
     }
 
     /// `rec { … }`, or `let … in body`.
-    fn recursive_attrs(&mut self, unit: &mut Unit, b: Bindings, body: Option<ExprId>) -> Result<()> {
+    fn recursive_attrs(
+        &mut self,
+        unit: &mut Unit,
+        b: Bindings,
+        body: Option<ExprId>,
+    ) -> Result<()> {
         let attrs: Vec<Attr> = self.ast.attrs[b.attrs.indices()].to_vec();
         let level = unit.level;
         let slots: Vec<u32> = attrs.iter().map(|_| self.new_slot(unit)).collect();
@@ -1138,12 +1244,18 @@ impl Compiler<'_, '_> {
     ) -> Result<()> {
         let from = &self.ast.lists[b.from.indices()];
         let mut from_slots = Vec::with_capacity(from.len());
-        let filled = if body.is_none() && self.overrides(attrs) { unit.id } else { READY };
+        let filled = if body.is_none() && self.overrides(attrs) {
+            unit.id
+        } else {
+            READY
+        };
         // Values that take nothing from the slots being filled come first, so that those which do find
         // as many of them ready as possible.
         for pass in 0..2 {
             for (i, attr) in attrs.iter().enumerate() {
-                let AttrValue::Plain(e) = attr.value else { continue };
+                let AttrValue::Plain(e) = attr.value else {
+                    continue;
+                };
                 let late = matches!(
                     self.ast.expr(e),
                     Expr::Var(_) | Expr::Select { .. } | Expr::List(_) | Expr::Attrs(_)
@@ -1163,8 +1275,12 @@ impl Compiler<'_, '_> {
                     from_slots.push(slot);
                 }
                 for (i, attr) in attrs.iter().enumerate() {
-                    let AttrValue::InheritFrom(index) = attr.value else { continue };
-                    let Some(&slot) = from_slots.get(index as usize) else { continue };
+                    let AttrValue::InheritFrom(index) = attr.value else {
+                        continue;
+                    };
+                    let Some(&slot) = from_slots.get(index as usize) else {
+                        continue;
+                    };
                     let site = self.inherit_site(self.symbol(attr.name), attr.span.start);
                     match u16::try_from(slot) {
                         Ok(slot) => {
@@ -1184,8 +1300,11 @@ impl Compiler<'_, '_> {
         if let Some(body) = body {
             return self.strict(unit, body);
         }
-        let mut sorted: Vec<(Symbol, Attr, u32)> =
-            attrs.iter().zip(slots).map(|(a, s)| (self.symbol(a.name), *a, *s)).collect();
+        let mut sorted: Vec<(Symbol, Attr, u32)> = attrs
+            .iter()
+            .zip(slots)
+            .map(|(a, s)| (self.symbol(a.name), *a, *s))
+            .collect();
         sorted.sort_unstable_by_key(|(s, ..)| *s);
         let overrides = self.machine.symbols.intern(b"__overrides");
         let override_slot = sorted
@@ -1222,7 +1341,9 @@ impl Compiler<'_, '_> {
     }
 
     fn lambda(&mut self, unit: &mut Unit, e: ExprId, name: Option<Symbol>) -> Result<()> {
-        let Expr::Lambda(first) = self.ast.expr(e) else { return Ok(()) };
+        let Expr::Lambda(first) = self.ast.expr(e) else {
+            return Ok(());
+        };
         // Curried parameters are taken together, as long as none but the last is a pattern: checking a
         // pattern is an effect that a partial application must show.
         let mut chain = vec![self.ast.lambdas[first as usize]];
@@ -1233,7 +1354,9 @@ impl Compiler<'_, '_> {
         {
             chain.push(self.ast.lambdas[next as usize]);
         }
-        let Some(&last) = chain.last() else { return Ok(()) };
+        let Some(&last) = chain.last() else {
+            return Ok(());
+        };
         let level = self.frames.len() as u32;
         self.frames.push(chain.len() as u32);
         let mark = self.bindings.len();
@@ -1279,7 +1402,10 @@ impl Compiler<'_, '_> {
             code: std::ptr::null(),
             arity: chain.len() as u32,
             slots: 0,
-            formals: last.formals.map(|_| Formals { entries: Box::default(), ellipsis: last.ellipsis }),
+            formals: last.formals.map(|_| Formals {
+                entries: Box::default(),
+                ellipsis: last.ellipsis,
+            }),
             index,
             name: Cell::new(name),
             pos: offset(self.file.base, self.ast.span(e).start),
@@ -1328,7 +1454,8 @@ impl Compiler<'_, '_> {
             Expr::List(items) if items.is_empty() => Some(self.machine.heap.empty_list),
             Expr::Attrs(b) => {
                 let b = self.ast.bindings[b as usize];
-                (b.attrs.is_empty() && b.dynamic.is_empty()).then_some(self.machine.heap.empty_attrs)
+                (b.attrs.is_empty() && b.dynamic.is_empty())
+                    .then_some(self.machine.heap.empty_attrs)
             }
             Expr::Var(name) if self.current[name.0 as usize] == NO_BINDING => {
                 let symbol = self.symbol(name);
@@ -1348,7 +1475,10 @@ fn level(depth: u32) -> Result<u16> {
 }
 
 fn too_large() -> Error {
-    Error::new(ErrorKind::Other, "the expression is nested too deeply to be compiled")
+    Error::new(
+        ErrorKind::Other,
+        "the expression is nested too deeply to be compiled",
+    )
 }
 
 /// The environment of a file that has an outer scope.

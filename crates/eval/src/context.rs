@@ -51,7 +51,9 @@ impl std::fmt::Display for ContextElement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.path()))?;
         match self {
-            ContextElement::Output { output, .. } => write!(f, "^{}", String::from_utf8_lossy(output)),
+            ContextElement::Output { output, .. } => {
+                write!(f, "^{}", String::from_utf8_lossy(output))
+            }
             ContextElement::DrvDeep(_) => f.write_str(" (deep)"),
             ContextElement::Path(_) => Ok(()),
         }

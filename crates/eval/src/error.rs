@@ -123,7 +123,11 @@ impl Error {
             suggestions: Vec::new(),
             related: None,
         };
-        Error(Arc::new(Traced { data: Arc::new(data), trace: None, steps: 0 }))
+        Error(Arc::new(Traced {
+            data: Arc::new(data),
+            trace: None,
+            steps: 0,
+        }))
     }
 
     /// An error of kind [`ErrorKind::Other`].
@@ -187,10 +191,22 @@ impl Error {
     }
 
     /// With one more step of the trace.
-    pub fn context(mut self, message: impl Into<String>, span: SourceSpan, explicit: bool) -> Error {
-        let item = TraceItem { message: message.into(), span, explicit };
+    pub fn context(
+        mut self,
+        message: impl Into<String>,
+        span: SourceSpan,
+        explicit: bool,
+    ) -> Error {
+        let item = TraceItem {
+            message: message.into(),
+            span,
+            explicit,
+        };
         let traced = Arc::make_mut(&mut self.0);
-        traced.trace = Some(Arc::new(Outer { item, inner: traced.trace.take() }));
+        traced.trace = Some(Arc::new(Outer {
+            item,
+            inner: traced.trace.take(),
+        }));
         traced.steps += 1;
         self
     }
@@ -206,7 +222,10 @@ impl PartialEq for Error {
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Error");
-        shown.field("data", self.data()).field("trace", &self.trace()).finish()
+        shown
+            .field("data", self.data())
+            .field("trace", &self.trace())
+            .finish()
     }
 }
 

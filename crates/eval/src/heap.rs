@@ -358,7 +358,11 @@ impl Heap {
     }
 
     fn fresh_block(&mut self) -> (usize, usize) {
-        let size = if self.blocks.is_empty() { FIRST_BLOCK } else { BLOCK };
+        let size = if self.blocks.is_empty() {
+            FIRST_BLOCK
+        } else {
+            BLOCK
+        };
         self.taken += size;
         let start = self.map(size, false, true);
         (start, start + size)
@@ -420,7 +424,11 @@ impl Heap {
                     && size <= RESERVE
                 {
                     let start = block.start;
-                    self.blocks.push(Block { len: size, large, ..block });
+                    self.blocks.push(Block {
+                        len: size,
+                        large,
+                        ..block
+                    });
                     return start;
                 }
                 // The same end as any allocation of the standard library that the system refuses.
@@ -445,7 +453,14 @@ impl Heap {
             // SAFETY: the range lies inside the mapping, which it leaves as it is: zero.
             unsafe { libc::madvise(start as *mut _, size, libc::MADV_POPULATE_WRITE) };
         }
-        self.blocks.push(Block { start, len: size, mapped, mapped_len, large, marks: Vec::new() });
+        self.blocks.push(Block {
+            start,
+            len: size,
+            mapped,
+            mapped_len,
+            large,
+            marks: Vec::new(),
+        });
         start
     }
 
@@ -630,7 +645,10 @@ impl Heap {
     }
 
     /// A shape with the given names, strictly increasing by symbol.
-    pub(crate) fn shape(&mut self, entries: impl ExactSizeIterator<Item = (Symbol, PosId)>) -> Shape {
+    pub(crate) fn shape(
+        &mut self,
+        entries: impl ExactSizeIterator<Item = (Symbol, PosId)>,
+    ) -> Shape {
         let len = entries.len();
         if len == 0 {
             return self.empty_shape;
@@ -644,7 +662,11 @@ impl Heap {
 
     /// A shape to be filled with [`Shape::set`], in increasing order of symbols.
     pub(crate) fn shape_uninit(&mut self, len: usize) -> Shape {
-        if len == 0 { self.empty_shape } else { self.new_shape_raw(len) }
+        if len == 0 {
+            self.empty_shape
+        } else {
+            self.new_shape_raw(len)
+        }
     }
 
     /// An attribute set of the given shape; `values` in the shape's order.
@@ -682,7 +704,14 @@ impl Heap {
 
     /// Copies `count` values from `from[at..]` to `to[to_at..]`, where `to` is not yet shared.
     #[inline(always)]
-    pub(crate) fn attrs_copy(&mut self, to: Value, to_at: usize, from: AttrsRef, at: usize, count: usize) {
+    pub(crate) fn attrs_copy(
+        &mut self,
+        to: Value,
+        to_at: usize,
+        from: AttrsRef,
+        at: usize,
+        count: usize,
+    ) {
         // SAFETY: callers stay within both sets; `to` was just allocated, so they do not overlap.
         unsafe {
             std::ptr::copy_nonoverlapping(
@@ -805,7 +834,11 @@ impl Heap {
         self.chunks = vec![u32::MAX; last - self.first_chunk + 1];
         for (i, block) in self.blocks.iter_mut().enumerate() {
             self.chunks[block.start / BLOCK - self.first_chunk] = i as u32;
-            let words = if block.large { 1 } else { (block.len / 8).div_ceil(64) };
+            let words = if block.large {
+                1
+            } else {
+                (block.len / 8).div_ceil(64)
+            };
             block.marks.clear();
             block.marks.resize(words, 0);
         }
@@ -814,10 +847,15 @@ impl Heap {
     /// Marks an object of `words` words; whether it was not marked before.
     #[inline]
     pub(crate) fn mark(&mut self, addr: usize, words: usize) -> bool {
-        let Some(&index) = self.chunks.get((addr / BLOCK).wrapping_sub(self.first_chunk)) else {
+        let Some(&index) = self
+            .chunks
+            .get((addr / BLOCK).wrapping_sub(self.first_chunk))
+        else {
             return false;
         };
-        let Some(block) = self.blocks.get_mut(index as usize) else { return false };
+        let Some(block) = self.blocks.get_mut(index as usize) else {
+            return false;
+        };
         if block.large {
             return std::mem::replace(&mut block.marks[0], 1) == 0;
         }
@@ -844,11 +882,20 @@ impl Heap {
 
     /// Whether an object is marked.
     pub(crate) fn is_marked(&self, addr: usize) -> bool {
-        let Some(&index) = self.chunks.get((addr / BLOCK).wrapping_sub(self.first_chunk)) else {
+        let Some(&index) = self
+            .chunks
+            .get((addr / BLOCK).wrapping_sub(self.first_chunk))
+        else {
             return false;
         };
-        let Some(block) = self.blocks.get(index as usize) else { return false };
-        let bit = if block.large { 0 } else { (addr - block.start) / 8 };
+        let Some(block) = self.blocks.get(index as usize) else {
+            return false;
+        };
+        let bit = if block.large {
+            0
+        } else {
+            (addr - block.start) / 8
+        };
         block.marks[bit / 64] & 1 << (bit % 64) != 0
     }
 
@@ -868,7 +915,11 @@ impl Heap {
                 }
                 live += block.len;
             } else {
-                live += block.marks.iter().map(|w| w.count_ones() as usize * 8).sum::<usize>();
+                live += block
+                    .marks
+                    .iter()
+                    .map(|w| w.count_ones() as usize * 8)
+                    .sum::<usize>();
             }
             if block.large {
                 block.marks = Vec::new();
@@ -887,7 +938,9 @@ impl Heap {
 
     /// Instead of [`Heap::finish_marking`], in stress mode: unmarked objects are overwritten and not used again.
     pub(crate) fn poison_unmarked(&mut self) {
-        let Some(mut ledger) = self.ledger.take() else { return };
+        let Some(mut ledger) = self.ledger.take() else {
+            return;
+        };
         ledger.retain(|&(addr, words)| {
             if self.is_marked(addr) {
                 return true;
@@ -934,7 +987,10 @@ fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
 fn can_map(bytes: usize) -> bool {
     #[cfg(not(miri))]
     {
-        let Some(len) = bytes.checked_add(2 * BLOCK).filter(|l| *l < isize::MAX as usize) else {
+        let Some(len) = bytes
+            .checked_add(2 * BLOCK)
+            .filter(|l| *l < isize::MAX as usize)
+        else {
             return false;
         };
         // SAFETY: an anonymous private mapping without access has no preconditions; it is unmapped at
@@ -1196,13 +1252,21 @@ impl StringRef {
     pub fn bytes(&self) -> &[u8] {
         let addr = self.0.addr();
         let head = read(addr, 0);
-        let start = if head & INDIRECT != 0 { read(addr, 1) as usize } else { addr + 8 };
+        let start = if head & INDIRECT != 0 {
+            read(addr, 1) as usize
+        } else {
+            addr + 8
+        };
         // SAFETY: a live string has this many initialised bytes there, and they never change.
         unsafe { std::slice::from_raw_parts(start as *const u8, (head & 0xffff_ffff) as usize) }
     }
     /// Words of the string's own object.
     pub(crate) fn words(self) -> usize {
-        if read(self.0.addr(), 0) & INDIRECT != 0 { 2 } else { 1 + self.len().div_ceil(8) }
+        if read(self.0.addr(), 0) & INDIRECT != 0 {
+            2
+        } else {
+            1 + self.len().div_ceil(8)
+        }
     }
     /// The object that holds the bytes, when it is another one, and its words.
     pub(crate) fn buffer(self) -> Option<(usize, usize)> {
@@ -1390,7 +1454,11 @@ impl AttrsRef {
     #[inline(always)]
     pub(crate) fn joined(self) -> AttrsRef {
         let head = self.head();
-        if head & JOINED != 0 { AttrsRef(Value(head & !3 | tag::ATTRS)) } else { self }
+        if head & JOINED != 0 {
+            AttrsRef(Value(head & !3 | tag::ATTRS))
+        } else {
+            self
+        }
     }
     /// The upper and the lower set of a layered one.
     #[inline(always)]
@@ -1399,7 +1467,10 @@ impl AttrsRef {
         let head = set.head();
         (head & LAYERED != 0).then(|| {
             let lower = AttrsRef(Value(read(set.0.addr(), 1)));
-            (AttrsRef(Value(head & !3 | tag::ATTRS)).joined(), lower.joined())
+            (
+                AttrsRef(Value(head & !3 | tag::ATTRS)).joined(),
+                lower.joined(),
+            )
         })
     }
     /// Of a layered set: makes it refer to what its upper set was joined to, and returns that.
@@ -1415,7 +1486,11 @@ impl AttrsRef {
     /// Layers above the lowest.
     pub(crate) fn depth(self) -> usize {
         let set = self.joined();
-        if set.head() & LAYERED != 0 { (read(set.0.addr(), 2) >> 32) as usize } else { 0 }
+        if set.head() & LAYERED != 0 {
+            (read(set.0.addr(), 2) >> 32) as usize
+        } else {
+            0
+        }
     }
     /// The shape of a flat set.
     #[inline(always)]
@@ -1434,7 +1509,11 @@ impl AttrsRef {
     pub fn len(self) -> usize {
         let set = self.joined();
         let head = set.head();
-        if head & LAYERED != 0 { set.layered_len() } else { Shape(head as usize).len() }
+        if head & LAYERED != 0 {
+            set.layered_len()
+        } else {
+            Shape(head as usize).len()
+        }
     }
     /// The number of names in a layered set, counted when first asked for.
     #[cold]
@@ -1475,11 +1554,13 @@ impl AttrsRef {
     }
     /// The value of a name as it is stored; see [`ListRef::slot`].
     pub fn slot(self, symbol: Symbol) -> Option<Value> {
-        self.find(symbol).map(|(set, i)| Value(read(set.0.addr(), 1 + i)))
+        self.find(symbol)
+            .map(|(set, i)| Value(read(set.0.addr(), 1 + i)))
     }
     /// Value and position of a name. Logarithmic time.
     pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {
-        self.find(symbol).map(|(set, i)| (set.at(i), set.shape().pos(i)))
+        self.find(symbol)
+            .map(|(set, i)| (set.at(i), set.shape().pos(i)))
     }
     /// Where a name is defined: `None` if there is no such name, [`PosId::NONE`] if it has no position.
     pub fn position(self, symbol: Symbol) -> Option<PosId> {
@@ -1505,8 +1586,11 @@ impl AttrsRef {
     }
     /// Name, value and position of each attribute, ordered by symbol (not by name).
     pub fn iter(self) -> AttrsIter {
-        let mut iter =
-            AttrsIter { sets: [self; MAX_LAYERS + 1], next: [0; MAX_LAYERS + 1], count: 0 };
+        let mut iter = AttrsIter {
+            sets: [self; MAX_LAYERS + 1],
+            next: [0; MAX_LAYERS + 1],
+            count: 0,
+        };
         self.collect_flat(&mut iter);
         iter
     }
@@ -1583,7 +1667,12 @@ impl Iterator for AttrsIter {
 impl Heap {
     /// A layered set: `upper` over `lower`, which have together fewer than [`MAX_LAYERS`]. Its names are counted when that matters, unless
     /// `len` is known.
-    pub(crate) fn layered(&mut self, upper: AttrsRef, lower: AttrsRef, len: Option<usize>) -> Value {
+    pub(crate) fn layered(
+        &mut self,
+        upper: AttrsRef,
+        lower: AttrsRef,
+        len: Option<usize>,
+    ) -> Value {
         let len = len.map_or(UNCOUNTED, |l| l as u32);
         self.stats.attrsets += 1;
         let p = self.alloc(3);
@@ -1616,7 +1705,11 @@ impl Heap {
 /// The set that a slot should hold in place of a joined one.
 #[inline(always)]
 fn past_joined(v: Value) -> Value {
-    if v.is_attrs() { AttrsRef(v).joined().0 } else { v }
+    if v.is_attrs() {
+        AttrsRef(v).joined().0
+    } else {
+        v
+    }
 }
 
 /// A value known to be a function.
@@ -1641,9 +1734,10 @@ impl FunctionRef {
         let addr = self.0.addr();
         let head = read(addr, 0);
         match head & function::MASK {
-            function::CLOSURE => {
-                Callee::Closure((head & !function::MASK) as *const Lambda, EnvPtr(read(addr, 1) as usize))
-            }
+            function::CLOSURE => Callee::Closure(
+                (head & !function::MASK) as *const Lambda,
+                EnvPtr(read(addr, 1) as usize),
+            ),
             function::PRIMOP => Callee::Primop(read(addr, 1) as u32),
             _ => Callee::Partial,
         }

@@ -68,8 +68,11 @@ pub trait Host {
     /// The default asks [`Host::file_type`] for every component; a host without links can skip that.
     fn resolve_links(&self, path: &Path) -> io::Result<PathBuf> {
         let mut resolved = PathBuf::from("/");
-        let mut todo: Vec<std::ffi::OsString> =
-            path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
+        let mut todo: Vec<std::ffi::OsString> = path
+            .components()
+            .rev()
+            .map(|c| c.as_os_str().to_owned())
+            .collect();
         let mut links = 0;
         while let Some(part) = todo.pop() {
             if part == "/" {
@@ -110,7 +113,9 @@ pub trait Host {
         if request.recursive && request.keep.is_none() && request.sha256.is_none() {
             return self.copy_to_store(request.path, request.name);
         }
-        Err(io::Error::other("this host cannot add filtered or flat files to a store"))
+        Err(io::Error::other(
+            "this host cannot add filtered or flat files to a store",
+        ))
     }
 
     /// Whether [`Host::write_store_text`] does anything; when not, texts are not put together only to be dropped.
@@ -120,7 +125,12 @@ pub trait Host {
 
     /// Writes a text file (`builtins.toFile`, a `.drv` file) to the store. `path` is its full store path, which
     /// follows from name, contents and references; `references` are full store paths, sorted.
-    fn write_store_text(&self, path: &[u8], contents: &[u8], references: &[&[u8]]) -> io::Result<()> {
+    fn write_store_text(
+        &self,
+        path: &[u8],
+        contents: &[u8],
+        references: &[&[u8]],
+    ) -> io::Result<()> {
         let _ = (path, contents, references);
         Ok(())
     }
@@ -171,6 +181,9 @@ pub struct AddPath<'a> {
 
 impl std::fmt::Debug for AddPath<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AddPath").field("path", &self.path).field("recursive", &self.recursive).finish_non_exhaustive()
+        f.debug_struct("AddPath")
+            .field("path", &self.path)
+            .field("recursive", &self.recursive)
+            .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,9 @@ impl Machine {
         let mut literals: Vec<(u32, usize, Lint, String)> = Vec::new();
         for (i, expr) in ast.exprs.iter().enumerate() {
             let span = ast.span(ExprId(i as u32));
-            let text = source.get(span.start as usize..span.end as usize).unwrap_or_default();
+            let text = source
+                .get(span.start as usize..span.end as usize)
+                .unwrap_or_default();
             let shown = String::from_utf8_lossy(text).into_owned();
             let (lint, name, message) = match expr {
                 // A string without quotes is a URL.
@@ -55,7 +57,8 @@ impl Machine {
                     "lint-url-literals",
                     format!("URL literal without quotes; write \"{shown}\""),
                 ),
-                Expr::Path(PathKind::Relative, _) | Expr::PathInterpolation(PathKind::Relative, _)
+                Expr::Path(PathKind::Relative, _)
+                | Expr::PathInterpolation(PathKind::Relative, _)
                     if text.first().is_some_and(|b| *b != b'.') =>
                 {
                     (
@@ -64,7 +67,8 @@ impl Machine {
                         format!("relative path literal '{shown}' should be written './{shown}'"),
                     )
                 }
-                Expr::Path(PathKind::Absolute, _) | Expr::PathInterpolation(PathKind::Absolute, _) => (
+                Expr::Path(PathKind::Absolute, _)
+                | Expr::PathInterpolation(PathKind::Absolute, _) => (
                     lints.absolute_path_literals,
                     "lint-absolute-path-literals",
                     format!("absolute path literal '{shown}' is not portable"),
@@ -84,11 +88,15 @@ impl Machine {
         for (start, len, lint, message) in literals {
             let start = offset(base, start);
             if lint == Lint::Fatal {
-                let span = SourceSpan { start, len: len as u32 };
+                let span = SourceSpan {
+                    start,
+                    len: len as u32,
+                };
                 return Err(Error::new(ErrorKind::Syntax, message).at(span));
             }
             let place = self.describe_position(start);
-            self.host.message(format!("warning: {message}\n  at {place}").as_bytes());
+            self.host
+                .message(format!("warning: {message}\n  at {place}").as_bytes());
         }
         Ok(())
     }

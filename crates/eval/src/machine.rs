@@ -12,7 +12,10 @@ use crate::code::{Default as FormalDefault, Formal, Lambda, Op, Site, Tables};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::heap::{MAX_LAYERS, AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, Shape, StringRef, ThunkPtr, state};
+use crate::heap::{
+    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Shape, StringRef, ThunkPtr,
+    state,
+};
 use crate::host::{FileType, Host};
 use crate::native::{Activation, Body, Builtin, Resume, Step};
 use crate::ops;
@@ -292,8 +295,12 @@ impl Machine {
             cancel: CancelToken::default(),
             ticks: TICKS,
             fuel: None,
-            call_ops: (0..MAX_ARGS).map(|n| [Op::Call(n as u16), Op::Return]).collect(),
-            rest_ops: (0..MAX_ARGS).map(|n| [Op::CallRest(n as u16), Op::Return]).collect(),
+            call_ops: (0..MAX_ARGS)
+                .map(|n| [Op::Call(n as u16), Op::Return])
+                .collect(),
+            rest_ops: (0..MAX_ARGS)
+                .map(|n| [Op::CallRest(n as u16), Op::Return])
+                .collect(),
             select_ops: Box::new([Op::Force, Op::SelectPayload, Op::Return]),
             exit_ops: Box::new([Op::Exit]),
             scratch: Vec::new(),
@@ -330,7 +337,9 @@ impl Machine {
 
     /// The value of a name of the outermost scope.
     pub fn global(&self, name: &str) -> Option<Value> {
-        self.symbols.find(name.as_bytes()).and_then(|s| self.globals.get(&s).copied())
+        self.symbols
+            .find(name.as_bytes())
+            .and_then(|s| self.globals.get(&s).copied())
     }
 
     /// All native functions, in the order of registration.
@@ -371,7 +380,11 @@ impl Machine {
 
     /// The value of a root (null after it was released).
     pub fn rooted(&self, root: Root) -> Value {
-        self.roots.get(root.0).copied().flatten().map_or(Value::NULL, Value::resolved)
+        self.roots
+            .get(root.0)
+            .copied()
+            .flatten()
+            .map_or(Value::NULL, Value::resolved)
     }
 
     /// Releases a root.
@@ -385,8 +398,10 @@ impl Machine {
 
     /// State that builtins keep per evaluator (caches and the like), made when first asked for.
     pub fn extension<T: Any + Default>(&mut self) -> &mut T {
-        let entry =
-            self.extensions.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(T::default()));
+        let entry = self
+            .extensions
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Box::new(T::default()));
         if entry.downcast_mut::<T>().is_none() {
             *entry = Box::new(T::default());
         }
@@ -404,7 +419,10 @@ impl Machine {
 
     /// The object behind an external value.
     pub fn external_of(&self, value: Value) -> Option<Rc<dyn Any>> {
-        value.resolved().as_external().and_then(|i| self.externals.get(i).cloned())
+        value
+            .resolved()
+            .as_external()
+            .and_then(|i| self.externals.get(i).cloned())
     }
 
     /// The token that stops this machine from another thread.
@@ -514,8 +532,10 @@ impl Machine {
         dir: &Path,
         variables: &[(Symbol, Value)],
     ) -> Result<Value> {
-        let scope =
-            OuterScope { names: variables.iter().map(|(s, _)| *s).collect(), with_slot: None };
+        let scope = OuterScope {
+            names: variables.iter().map(|(s, _)| *s).collect(),
+            with_slot: None,
+        };
         let values: Vec<Value> = variables.iter().map(|(_, v)| *v).collect();
         self.load_scoped(text, origin, dir, &scope, &values)
     }
@@ -533,7 +553,10 @@ impl Machine {
             _ => Some(Arc::from(text)),
         };
         let Some(base) = self.sources.add(origin, text.len(), kept) else {
-            return Err(Error::new(ErrorKind::Memory, "more than 4 GiB of source files"));
+            return Err(Error::new(
+                ErrorKind::Memory,
+                "more than 4 GiB of source files",
+            ));
         };
         let options = nivis_syntax::ParseOptions {
             pipe_operators: self.settings.feature("pipe-operators"),
@@ -556,7 +579,9 @@ impl Machine {
             len: span.end.saturating_sub(span.start),
         };
         let mut message = e.message.to_string();
-        let related = e.related.map(|(span, what)| (what.to_string(), place(span)));
+        let related = e
+            .related
+            .map(|(span, what)| (what.to_string(), place(span)));
         if let Some((_, before)) = &related
             && e.kind == nivis_syntax::SyntaxErrorKind::DuplicateAttribute
         {
@@ -610,7 +635,10 @@ impl Machine {
     }
 
     fn load_resolved(&mut self, resolved: PathBuf, variables: &[(Symbol, Value)]) -> Result<Value> {
-        let text = self.host.read_file(&resolved).map_err(|e| host_error(&e, &resolved))?;
+        let text = self
+            .host
+            .read_file(&resolved)
+            .map_err(|e| host_error(&e, &resolved))?;
         let dir = resolved.parent().unwrap_or(Path::new("/")).to_path_buf();
         self.load_text_with(&text, Origin::File(resolved), &dir, variables)
     }
@@ -620,7 +648,10 @@ impl Machine {
         let mut current = path.to_path_buf();
         let mut links = 0;
         loop {
-            match host.file_type(&current).map_err(|e| host_error(&e, &current))? {
+            match host
+                .file_type(&current)
+                .map_err(|e| host_error(&e, &current))?
+            {
                 Some(FileType::Symlink) => {
                     links += 1;
                     if links > 1024 {
@@ -629,7 +660,9 @@ impl Machine {
                             format!("too many symbolic links at '{}'", path.display()),
                         ));
                     }
-                    let target = host.read_link(&current).map_err(|e| host_error(&e, &current))?;
+                    let target = host
+                        .read_link(&current)
+                        .map_err(|e| host_error(&e, &current))?;
                     let joined = current.parent().unwrap_or(Path::new("/")).join(target);
                     current = bytes_path(&canonical_path(joined.as_os_str().as_encoded_bytes()))
                         .to_path_buf();
@@ -638,7 +671,8 @@ impl Machine {
                     current.push("default.nix");
                     // A `default.nix` that is itself a link or folder is followed in turn.
                     if !matches!(
-                        host.file_type(&current).map_err(|e| host_error(&e, &current))?,
+                        host.file_type(&current)
+                            .map_err(|e| host_error(&e, &current))?,
                         Some(FileType::Symlink)
                     ) {
                         return Ok(current);
@@ -654,7 +688,11 @@ impl Machine {
     /// A local of a running native function; evaluated thunks are followed.
     #[inline(always)]
     pub fn local(&self, activation: &Activation, index: usize) -> Value {
-        self.stack.get(activation.base + index).copied().unwrap_or(Value::NULL).resolved()
+        self.stack
+            .get(activation.base + index)
+            .copied()
+            .unwrap_or(Value::NULL)
+            .resolved()
     }
 
     /// Sets a local.
@@ -672,7 +710,10 @@ impl Machine {
 
     /// Copies the locals from `first` on.
     pub fn locals_from(&self, activation: &Activation, first: usize) -> Vec<Value> {
-        self.stack.get(activation.base + first..).unwrap_or(&[]).to_vec()
+        self.stack
+            .get(activation.base + first..)
+            .unwrap_or(&[])
+            .to_vec()
     }
 
     /// A list of the locals from `first` on, which are removed.
@@ -702,7 +743,9 @@ impl Machine {
 
     /// The error that the step of a [`Step::Catch`] or [`Step::CatchAll`] failed with.
     pub fn take_error(&mut self) -> Error {
-        self.pending.take().unwrap_or_else(|| Error::other("no error is pending"))
+        self.pending
+            .take()
+            .unwrap_or_else(|| Error::other("no error is pending"))
     }
 
     /// Reserves nothing, but fails when `bytes` more would exceed the memory limit.
@@ -736,7 +779,8 @@ impl Machine {
         if self.heap.ledger.is_some() {
             self.ticks = 1;
             self.collect();
-        } else if self.heap.taken_bytes() > self.settings.collect_after.max(self.heap.live_bytes()) {
+        } else if self.heap.taken_bytes() > self.settings.collect_after.max(self.heap.live_bytes())
+        {
             self.collect();
         }
         if self.cancel.0.load(Ordering::Relaxed) {
@@ -744,7 +788,10 @@ impl Machine {
         }
         if let Some(fuel) = &mut self.fuel {
             if *fuel < u64::from(TICKS) {
-                return Err(Error::new(ErrorKind::Cancelled, "evaluation ran out of steps"));
+                return Err(Error::new(
+                    ErrorKind::Cancelled,
+                    "evaluation ran out of steps",
+                ));
             }
             *fuel -= u64::from(TICKS);
         }
@@ -825,7 +872,8 @@ impl Machine {
             marker.shape(t.shape);
         }
         marker.finish();
-        self.shapes.retain(|(_, shape)| self.heap.is_marked(shape.0));
+        self.shapes
+            .retain(|(_, shape)| self.heap.is_marked(shape.0));
         // Caches do not keep shapes alive.
         let empty = self.heap.empty_shape;
         for site in &mut self.tables.sites {
@@ -906,7 +954,12 @@ impl Machine {
         match head & state::MASK {
             state::CODE => {
                 thunk.set_head(pointer | state::BLACKHOLE_CODE);
-                self.push_code(pointer as *const Op, EnvPtr(thunk.payload() as usize), thunk, flags);
+                self.push_code(
+                    pointer as *const Op,
+                    EnvPtr(thunk.payload() as usize),
+                    thunk,
+                    flags,
+                );
             }
             state::VALUE => {
                 if flags & flag::DISCARD == 0 {
@@ -914,15 +967,22 @@ impl Machine {
                 }
             }
             state::APPLY1 => {
-                self.stack.push(Value(pointer | crate::value::tag::FUNCTION));
+                self.stack
+                    .push(Value(pointer | crate::value::tag::FUNCTION));
                 self.stack.push(Value(thunk.payload()));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
-                self.push_code(self.call_ops[1].as_ptr(), EnvPtr::NONE, thunk, flags | flag::APPLY1);
+                self.push_code(
+                    self.call_ops[1].as_ptr(),
+                    EnvPtr::NONE,
+                    thunk,
+                    flags | flag::APPLY1,
+                );
             }
             state::APPLY_ATTR => {
                 let (attrs, index) = thunk.payload_attr();
                 let name = self.symbol_string(attrs.shape().symbol(index));
-                self.stack.push(Value(pointer | crate::value::tag::FUNCTION));
+                self.stack
+                    .push(Value(pointer | crate::value::tag::FUNCTION));
                 self.stack.push(name);
                 self.stack.push(attrs.at(index));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
@@ -933,7 +993,12 @@ impl Machine {
                 self.stack.push(value);
                 self.stack.push(Value(pointer));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
-                self.push_code(self.select_ops.as_ptr(), EnvPtr::NONE, thunk, flags | flag::SELECT);
+                self.push_code(
+                    self.select_ops.as_ptr(),
+                    EnvPtr::NONE,
+                    thunk,
+                    flags | flag::SELECT,
+                );
             }
             state::FAILED => {
                 return Err(self
@@ -949,15 +1014,22 @@ impl Machine {
 
     #[cold]
     fn infinite_recursion(&self, thunk: ThunkPtr) -> Error {
-        let mut error =
-            Error::new(ErrorKind::InfiniteRecursion, "infinite recursion encountered");
+        let mut error = Error::new(
+            ErrorKind::InfiniteRecursion,
+            "infinite recursion encountered",
+        );
         // The frame that is evaluating this thunk is where the cycle was entered.
         if let Some(i) = self.frames.iter().rposition(|f| f.update == thunk)
             && let Some(ip) = self.frames.get(i).map(|f| f.ip)
-            && let Some(span) = self.tables.span(ip.wrapping_sub(1)).or(self.tables.span(ip))
+            && let Some(span) = self
+                .tables
+                .span(ip.wrapping_sub(1))
+                .or(self.tables.span(ip))
         {
-            error.data_mut().related =
-                Some(("the value that needs itself is evaluated here".to_string(), span));
+            error.data_mut().related = Some((
+                "the value that needs itself is evaluated here".to_string(),
+                span,
+            ));
         }
         error
     }
@@ -973,14 +1045,18 @@ impl Machine {
         let keep = catcher.map(|i| floor + i + 1);
         let mut error = error;
         if keep.is_none_or(|k| {
-            self.frames.get(k - 1).is_some_and(|f| f.flags & flag::CATCH_ALL != 0)
+            self.frames
+                .get(k - 1)
+                .is_some_and(|f| f.flags & flag::CATCH_ALL != 0)
         }) {
             error = self.add_trace(error, keep.unwrap_or(floor));
         }
         let mut stored = None;
         let target = keep.unwrap_or(floor);
         while self.frames.len() > target {
-            let Some(frame) = self.frames.pop() else { break };
+            let Some(frame) = self.frames.pop() else {
+                break;
+            };
             if frame.update == ThunkPtr::NONE {
                 continue;
             }
@@ -1036,8 +1112,11 @@ impl Machine {
                 && let Some(builtin) = self.builtins.get(frame.info as usize)
                 && let Some(describe) = self.describers.get(builtin.name).copied()
             {
-                let activation =
-                    Activation { base: frame.base as usize, state: frame.env.0 as u64, failed: false };
+                let activation = Activation {
+                    base: frame.base as usize,
+                    state: frame.env.0 as u64,
+                    failed: false,
+                };
                 items.extend(describe(self, &activation));
                 continue;
             }
@@ -1260,9 +1339,11 @@ impl Machine {
                     .last()
                     .and_then(|f| self.tables.span(f.ip.wrapping_sub(1)))
                     .unwrap_or_default();
-                return Err(e
-                    .at(span)
-                    .context(format!("while calling the '{name}' builtin"), span, false));
+                return Err(e.at(span).context(
+                    format!("while calling the '{name}' builtin"),
+                    span,
+                    false,
+                ));
             }
         };
         self.stack.truncate(base);
@@ -1271,7 +1352,11 @@ impl Machine {
             return Ok(Called::Entered);
         }
         self.stack.push(result);
-        Ok(if n > arity { Called::Entered } else { Called::Finished })
+        Ok(if n > arity {
+            Called::Entered
+        } else {
+            Called::Finished
+        })
     }
 
     /// Runs native frames until the top one is code.
@@ -1303,7 +1388,10 @@ impl Machine {
         match step {
             Step::Done(v) => {
                 self.stack.truncate(base);
-                let discard = self.frames.pop().is_some_and(|f| f.flags & flag::DISCARD != 0);
+                let discard = self
+                    .frames
+                    .pop()
+                    .is_some_and(|f| f.flags & flag::DISCARD != 0);
                 if discard { Ok(()) } else { self.deliver(v) }
             }
             Step::Force(v) => {
@@ -1504,7 +1592,8 @@ impl Machine {
                 Op::Const(i) => self.stack.push(self.tables.consts[i as usize]),
                 Op::Local(slot) => self.stack.push(env.get(slot as usize).resolved()),
                 Op::Up(depth, slot) => {
-                    self.stack.push(env.ancestor(depth as usize).get(slot as usize).resolved());
+                    self.stack
+                        .push(env.ancestor(depth as usize).get(slot as usize).resolved());
                 }
                 Op::LocalForce(slot) => slot_force!(env, slot),
                 Op::UpForce(depth, slot) => slot_force!(env.ancestor(depth as usize), slot),
@@ -1583,7 +1672,9 @@ impl Machine {
                     };
                     match self.lookup(attrs, i) {
                         Some(value) => set_top!(value),
-                        None => fail!(self.missing_attr(attrs, self.tables.sites[i as usize].symbol)),
+                        None => {
+                            fail!(self.missing_attr(attrs, self.tables.sites[i as usize].symbol))
+                        }
                     }
                 }
                 Op::TrySelect(i) => {
@@ -1598,7 +1689,9 @@ impl Machine {
                 }
                 Op::HasAttr(i) => {
                     let v = top!();
-                    let found = v.as_attrs().is_some_and(|attrs| self.lookup(attrs, i).is_some());
+                    let found = v
+                        .as_attrs()
+                        .is_some_and(|attrs| self.lookup(attrs, i).is_some());
                     set_top!(Value::bool(found));
                 }
                 Op::SelectDynamic => {
@@ -1626,7 +1719,9 @@ impl Machine {
                 Op::HasAttrDynamic => {
                     let symbol = check!(self.pop_name());
                     let v = top!();
-                    let found = v.as_attrs().is_some_and(|attrs| attrs.get(symbol).is_some());
+                    let found = v
+                        .as_attrs()
+                        .is_some_and(|attrs| attrs.get(symbol).is_some());
                     set_top!(Value::bool(found));
                 }
                 Op::DelaySelect(i) => {
@@ -1960,7 +2055,9 @@ impl Machine {
     #[inline(always)]
     fn lookup(&mut self, attrs: AttrsRef, site: u32) -> Option<Value> {
         let site = &mut self.tables.sites[site as usize];
-        let Some(shape) = attrs.flat_shape() else { return attrs.get(site.symbol) };
+        let Some(shape) = attrs.flat_shape() else {
+            return attrs.get(site.symbol);
+        };
         if site.shape == shape && shape.0 != self.heap.empty_shape.0 {
             return Some(attrs.at(site.index as usize));
         }
@@ -1977,9 +2074,15 @@ impl Machine {
         {
             return v;
         }
-        let Site { symbol, jump: pos, .. } = self.tables.sites[site as usize];
+        let Site {
+            symbol, jump: pos, ..
+        } = self.tables.sites[site as usize];
         let pos = PosId(pos as u32);
-        let thunk = if set.is_thunk() { set } else { self.heap.evaluated_thunk(resolved) };
+        let thunk = if set.is_thunk() {
+            set
+        } else {
+            self.heap.evaluated_thunk(resolved)
+        };
         self.heap.select_thunk(thunk, symbol, pos)
     }
 
@@ -2047,8 +2150,13 @@ impl Machine {
                     self.describe_position(earlier)
                 ))
                 .at(SourceSpan { start: pos, len: 1 });
-                error.data_mut().related =
-                    Some(("first defined here".to_string(), SourceSpan { start: earlier, len: 1 }));
+                error.data_mut().related = Some((
+                    "first defined here".to_string(),
+                    SourceSpan {
+                        start: earlier,
+                        len: 1,
+                    },
+                ));
                 return Err(error);
             }
             added.push((symbol, pos, value));
@@ -2085,11 +2193,17 @@ impl Machine {
         if len > u32::MAX as usize {
             return Err(Error::new(ErrorKind::Memory, "a string longer than 4 GiB"));
         }
-        if len > 1 << 16 { self.check_memory(len) } else { Ok(()) }
+        if len > 1 << 16 {
+            self.check_memory(len)
+        } else {
+            Ok(())
+        }
     }
 
     fn bind_formals(&mut self, lambda: &Lambda, attrs: AttrsRef, env: EnvPtr) -> Result<()> {
-        let Some(formals) = &lambda.formals else { return Ok(()) };
+        let Some(formals) = &lambda.formals else {
+            return Ok(());
+        };
         if attrs.flat_shape().is_none()
             && formals.ellipsis
             && formals.entries.len() < attrs.len_at_most() / 8
@@ -2163,11 +2277,17 @@ impl Machine {
         let name = self.symbols.text(symbol);
         let mut e = Error::new(
             ErrorKind::Arguments,
-            format!("function {} called without required argument '{name}'", self.lambda_name(lambda)),
+            format!(
+                "function {} called without required argument '{name}'",
+                self.lambda_name(lambda)
+            ),
         );
         e.data_mut().related = Some((
             "the function is defined here".to_string(),
-            SourceSpan { start: lambda.pos, len: 1 },
+            SourceSpan {
+                start: lambda.pos,
+                len: 1,
+            },
         ));
         let given = attrs.iter().map(|(s, ..)| self.symbols.text(s));
         e.suggest(crate::suggest::similar(&name, given))
@@ -2176,7 +2296,10 @@ impl Machine {
     #[cold]
     fn unexpected_argument(&self, lambda: &Lambda, attrs: AttrsRef) -> Error {
         let known = |s: Symbol| {
-            lambda.formals.as_ref().is_some_and(|f| f.entries.iter().any(|e| e.symbol == s))
+            lambda
+                .formals
+                .as_ref()
+                .is_some_and(|f| f.entries.iter().any(|e| e.symbol == s))
         };
         // Nix names the first one in the order of names' symbols.
         let name = attrs
@@ -2187,11 +2310,17 @@ impl Machine {
             .unwrap_or_default();
         let mut e = Error::new(
             ErrorKind::Arguments,
-            format!("function {} called with unexpected argument '{name}'", self.lambda_name(lambda)),
+            format!(
+                "function {} called with unexpected argument '{name}'",
+                self.lambda_name(lambda)
+            ),
         );
         e.data_mut().related = Some((
             "the function is defined here".to_string(),
-            SourceSpan { start: lambda.pos, len: 1 },
+            SourceSpan {
+                start: lambda.pos,
+                len: 1,
+            },
         ));
         let formals = lambda.formals.iter().flat_map(|f| f.entries.iter());
         let names = formals.map(|f| self.symbols.text(f.symbol));
@@ -2200,7 +2329,11 @@ impl Machine {
 
     #[cold]
     fn assertion_message(&self, at: *const Op) -> String {
-        match self.tables.span(at).and_then(|span| self.expression_text(span)) {
+        match self
+            .tables
+            .span(at)
+            .and_then(|span| self.expression_text(span))
+        {
             Some(text) => format!("assertion '{text}' failed"),
             None => "assertion failed".to_string(),
         }
@@ -2217,12 +2350,22 @@ impl Machine {
             pipe_operators: self.settings.feature("pipe-operators"),
         };
         let mut ast = nivis_syntax::parse(&text, &options).ok()?;
-        let wanted = nivis_syntax::ast::Span { start: offset as u32, end: offset as u32 + span.len };
+        let wanted = nivis_syntax::ast::Span {
+            start: offset as u32,
+            end: offset as u32 + span.len,
+        };
         // Of expressions with the same span (parentheses are not nodes) the outermost comes last.
         let at = ast.spans.iter().rposition(|s| *s == wanted)?;
         ast.root = Some(nivis_syntax::ast::ExprId(at as u32));
-        let dir = source.origin.path().and_then(Path::parent).map(|p| p.display().to_string());
-        let home = self.host.env(b"HOME").map(|h| String::from_utf8_lossy(&h).into_owned());
+        let dir = source
+            .origin
+            .path()
+            .and_then(Path::parent)
+            .map(|p| p.display().to_string());
+        let home = self
+            .host
+            .env(b"HOME")
+            .map(|h| String::from_utf8_lossy(&h).into_owned());
         let text = ast.to_nix_parse_string(&dir.unwrap_or_default(), &home.unwrap_or_default());
         Some(text.trim_end().to_string())
     }
@@ -2243,7 +2386,10 @@ impl Machine {
         match self.sources.resolve(pos) {
             None => "«none»".to_string(),
             Some((source, offset)) => {
-                match self.sources.line_column(source, offset, |p| self.host.read_file(p).ok()) {
+                match self
+                    .sources
+                    .line_column(source, offset, |p| self.host.read_file(p).ok())
+                {
                     Some((line, column)) => format!("{}:{line}:{column}", source.origin.name()),
                     None => source.origin.name(),
                 }
@@ -2253,12 +2399,17 @@ impl Machine {
 
     /// The set `{ file, line, column }` of a position in a file, or null.
     pub fn position_attrs(&mut self, pos: PosId) -> Value {
-        let Some((source, offset)) = self.sources.resolve(pos) else { return Value::NULL };
-        let Some(path) = source.origin.path() else { return Value::NULL };
+        let Some((source, offset)) = self.sources.resolve(pos) else {
+            return Value::NULL;
+        };
+        let Some(path) = source.origin.path() else {
+            return Value::NULL;
+        };
         let path = path.as_os_str().as_encoded_bytes().to_vec();
         let host = Rc::clone(&self.host);
-        let Some((line, column)) =
-            self.sources.line_column(source, offset, |p| host.read_file(p).ok())
+        let Some((line, column)) = self
+            .sources
+            .line_column(source, offset, |p| host.read_file(p).ok())
         else {
             return Value::NULL;
         };
@@ -2464,7 +2615,13 @@ impl Machine {
             self.heap.attrs_init(v, at, from.at((source >> 1) as usize));
         }
         if keep {
-            self.transitions.insert((a, b), Transition { shape, plan: plan.into() });
+            self.transitions.insert(
+                (a, b),
+                Transition {
+                    shape,
+                    plan: plan.into(),
+                },
+            );
         }
         v
     }
@@ -2472,7 +2629,11 @@ impl Machine {
     /// Joins layers until two sets can be put above each other.
     fn limit_layers(&mut self, left: &mut AttrsRef, right: &mut AttrsRef) {
         while left.depth() + right.depth() >= MAX_LAYERS {
-            let deeper = if left.depth() > right.depth() { &mut *left } else { &mut *right };
+            let deeper = if left.depth() > right.depth() {
+                &mut *left
+            } else {
+                &mut *right
+            };
             *deeper = self.heap.flat(*deeper);
         }
     }
@@ -2492,7 +2653,10 @@ impl Machine {
         let same = |s: &Shape| {
             s.len() == entries.len() && entries.clone().enumerate().all(|(i, e)| s.entry(i) == e)
         };
-        let known = self.shapes.find(hash, |(h, s)| *h == hash && same(s)).map(|(_, s)| *s);
+        let known = self
+            .shapes
+            .find(hash, |(h, s)| *h == hash && same(s))
+            .map(|(_, s)| *s);
         let shape = match known {
             Some(shape) => shape,
             None => {
@@ -2564,7 +2728,11 @@ impl Machine {
         let mut name = Vec::new();
         crate::print::print_name(&mut name, self.symbols.name(symbol));
         let name = String::from_utf8_lossy(&name);
-        Error::new(ErrorKind::MissingAttribute, format!("attribute '{name}' missing")).suggest(similar)
+        Error::new(
+            ErrorKind::MissingAttribute,
+            format!("attribute '{name}' missing"),
+        )
+        .suggest(similar)
     }
 
     // ---- typed access for native functions --------------------------------------------------------------
@@ -2615,7 +2783,11 @@ impl Machine {
     /// [`ErrorKind::Type`], or when the string has a context.
     pub fn want_plain_string(&self, v: Value) -> Result<StringRef> {
         let s = self.want_string(v)?;
-        if s.context().is_empty() { Ok(s) } else { Err(self.no_context_allowed(s)) }
+        if s.context().is_empty() {
+            Ok(s)
+        } else {
+            Err(self.no_context_allowed(s))
+        }
     }
 
     /// A string value without context.
@@ -2650,19 +2822,29 @@ impl Machine {
     fn delay_generic(&mut self, function: Value, args: &[Value]) -> Value {
         // `apply` is a native function of the evaluator itself: it calls its first argument.
         let apply = self.apply_builtin(args.len());
-        let partial = self.heap.partial(apply, &[&[function], &args[..args.len() - 1]].concat());
+        let partial = self
+            .heap
+            .partial(apply, &[&[function], &args[..args.len() - 1]].concat());
         self.heap.apply_thunk(partial, args[args.len() - 1])
     }
 
     fn apply_builtin(&mut self, args: usize) -> Value {
-        let name = if args == 1 { "__nivisApply1" } else { "__nivisApply2" };
+        let name = if args == 1 {
+            "__nivisApply1"
+        } else {
+            "__nivisApply2"
+        };
         if let Some(i) = self.builtins.iter().position(|b| b.name == name) {
             return self.heap.primop(i as u32);
         }
         fn apply(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             Ok(Step::TailCall(m.locals(a) as u16 - 1))
         }
-        let names: &'static [&'static str] = if args == 1 { &["f", "x"] } else { &["f", "x", "y"] };
+        let names: &'static [&'static str] = if args == 1 {
+            &["f", "x"]
+        } else {
+            &["f", "x", "y"]
+        };
         self.add_builtin(Builtin {
             name,
             args: names,
@@ -2736,7 +2918,10 @@ pub fn canonical_path(path: &[u8]) -> Vec<u8> {
 /// The error for what a host reports about a path.
 pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     if e.kind() == std::io::ErrorKind::NotFound {
-        return Error::new(ErrorKind::Host, format!("path '{}' does not exist", path.display()));
+        return Error::new(
+            ErrorKind::Host,
+            format!("path '{}' does not exist", path.display()),
+        );
     }
     // What does not come from the system is the host's own text.
     if e.kind() == std::io::ErrorKind::PermissionDenied && e.raw_os_error().is_none() {
@@ -2745,5 +2930,8 @@ pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     if e.kind() == std::io::ErrorKind::Other && e.raw_os_error().is_none() {
         return Error::new(ErrorKind::Host, e.to_string());
     }
-    Error::new(ErrorKind::Host, format!("cannot read '{}': {e}", path.display()))
+    Error::new(
+        ErrorKind::Host,
+        format!("cannot read '{}': {e}", path.display()),
+    )
 }

@@ -26,7 +26,10 @@ pub enum Arithmetic {
 
 #[cold]
 pub(crate) fn overflow(verb: &str, a: i64, op: &str, b: i64) -> Error {
-    Error::new(ErrorKind::Arithmetic, format!("integer overflow in {verb} {a} {op} {b}"))
+    Error::new(
+        ErrorKind::Arithmetic,
+        format!("integer overflow in {verb} {a} {op} {b}"),
+    )
 }
 
 /// Arithmetic on evaluated numbers.
@@ -108,7 +111,10 @@ pub(crate) fn add_simple(m: &mut Machine, left: Value, right: Value) -> Result<O
 
 /// Whether a left operand of `+` is coerced before the right one is evaluated.
 pub(crate) fn begins_sum(left: Value) -> bool {
-    !matches!(left.type_of(), Type::Int | Type::Float | Type::String | Type::Path)
+    !matches!(
+        left.type_of(),
+        Type::Int | Type::Float | Type::String | Type::Path
+    )
 }
 
 /// Coerces such an operand. The result is in a list, which no operand of `+` can be otherwise, because [`add`] has to know that
@@ -130,8 +136,16 @@ pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // A path on the left gives a path, and keeps a path on the right out of the store.
     let (left, right) = (m.local(a, 0), m.local(a, 1));
     let is_path = left.as_path().is_some();
-    let mode = if is_path { Coerce::PATH } else { Coerce::CONCAT };
-    let mode = if left.is_string() || !is_path { mode } else { Coerce::PATH };
+    let mode = if is_path {
+        Coerce::PATH
+    } else {
+        Coerce::CONCAT
+    };
+    let mode = if left.is_string() || !is_path {
+        mode
+    } else {
+        Coerce::PATH
+    };
     match a.state {
         0 => {
             a.state = 1;
@@ -139,7 +153,11 @@ pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
                 m.push(coerced.get(0).unwrap_or(Value::NULL));
                 return add(m, a);
             }
-            let first = if is_path { Coerce::PATH } else { Coerce::CONCAT_FIRST };
+            let first = if is_path {
+                Coerce::PATH
+            } else {
+                Coerce::CONCAT_FIRST
+            };
             m.push(left);
             m.push(first.value());
             Ok(Step::Run(coerce_to_string, 2))
@@ -150,7 +168,11 @@ pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             a.state = 2;
             m.push(right);
             // What is not a string on the left (a set) does not copy paths on the right.
-            let second = if left.is_string() { Coerce::INTERPOLATION } else { mode };
+            let second = if left.is_string() {
+                Coerce::INTERPOLATION
+            } else {
+                mode
+            };
             m.push(second.value());
             Ok(Step::Run(coerce_to_string, 2))
         }
@@ -161,7 +183,11 @@ pub(crate) fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             m.check_string(total)?;
             let context = m.contexts.union(x.context(), y.context());
             let joined = m.heap.concat(&[first, second], total, context);
-            Ok(Step::Done(if is_path { path_of_string(m, joined)? } else { joined }))
+            Ok(Step::Done(if is_path {
+                path_of_string(m, joined)?
+            } else {
+                joined
+            }))
         }
     }
 }
@@ -189,7 +215,11 @@ pub fn path_of_string(m: &mut Machine, s: Value) -> Result<Value> {
 #[cold]
 fn cannot_compare(m: &Machine, a: Value, b: Value) -> Error {
     let (x, y) = (m.describe_value(a), m.describe_value(b));
-    let message = format!("cannot compare {} with {}", m.describe_type(a), m.describe_type(b));
+    let message = format!(
+        "cannot compare {} with {}",
+        m.describe_type(a),
+        m.describe_type(b)
+    );
     Error::type_error(if a.type_of() == b.type_of() {
         format!("{message}; values of that type are incomparable (values are {x} and {y})")
     } else {
@@ -518,7 +548,9 @@ fn difference(m: &Machine, x: Value, y: Value) -> Option<String> {
     let (p, q) = (m.describe_value(x), m.describe_value(y));
     let number = |v: Value| matches!(v.type_of(), Type::Int | Type::Float);
     if x.type_of() != y.type_of() && !(number(x) && number(y)) {
-        return Some(format!("{s} of value '{p}' is not equal to {t} of value '{q}'"));
+        return Some(format!(
+            "{s} of value '{p}' is not equal to {t} of value '{q}'"
+        ));
     }
     if let (Some(xs), Some(ys)) = (x.as_list(), y.as_list()) {
         let (n, k) = (xs.len(), ys.len());
@@ -529,7 +561,8 @@ fn difference(m: &Machine, x: Value, y: Value) -> Option<String> {
         });
     }
     if let (Some(xs), Some(ys)) = (x.as_attrs(), y.as_attrs()) {
-        let same = xs.len() == ys.len() && xs.iter().zip(ys.iter()).all(|((a, ..), (b, ..))| a == b);
+        let same =
+            xs.len() == ys.len() && xs.iter().zip(ys.iter()).all(|((a, ..), (b, ..))| a == b);
         return (!same).then(|| {
             format!("attribute names of attribute set '{p}' differs from attribute set '{q}'")
         });
@@ -614,7 +647,9 @@ pub fn copy_to_store(m: &mut Machine, path: StringRef) -> Result<Value> {
     let store_path = host
         .copy_to_store(bytes_path(bytes), name)
         .map_err(|e| crate::machine::host_error(&e, bytes_path(bytes)))?;
-    let context = m.contexts.single(ContextElement::Path(store_path.clone().into()));
+    let context = m
+        .contexts
+        .single(ContextElement::Path(store_path.clone().into()));
     Ok(m.heap.string(&store_path, context))
 }
 
@@ -724,7 +759,10 @@ pub fn coerce_to_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             if next == list.len() {
                 return Ok(Step::Done(join_locals(m, a, 2)?));
             }
-            let empty_list = list.get(index).and_then(Value::as_list).is_some_and(|l| l.is_empty());
+            let empty_list = list
+                .get(index)
+                .and_then(Value::as_list)
+                .is_some_and(|l| l.is_empty());
             if !empty_list {
                 let space = m.string(" ");
                 m.push(space);

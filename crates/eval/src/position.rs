@@ -83,7 +83,13 @@ impl SourceMap {
         let len = u32::try_from(len).ok()?;
         // One more than the length, so that the end of a file has a position of its own.
         self.next = base.checked_add(len)?.checked_add(1)?;
-        self.sources.push(Source { base, len, origin, text, lines: std::cell::OnceCell::new() });
+        self.sources.push(Source {
+            base,
+            len,
+            origin,
+            text,
+            lines: std::cell::OnceCell::new(),
+        });
         Some(PosId(base))
     }
 
@@ -92,7 +98,10 @@ impl SourceMap {
         if pos.is_none() {
             return None;
         }
-        let i = self.sources.partition_point(|s| s.base <= pos.0).checked_sub(1)?;
+        let i = self
+            .sources
+            .partition_point(|s| s.base <= pos.0)
+            .checked_sub(1)?;
         let source = self.sources.get(i)?;
         (pos.0 - source.base <= source.len).then(|| (source, (pos.0 - source.base) as usize))
     }

@@ -39,8 +39,11 @@ impl PrintOptions {
         track_repeated: true,
     };
     /// As `nix eval` prints.
-    pub const PLAIN: PrintOptions =
-        PrintOptions { classic: false, derivation_paths: true, ..PrintOptions::CLASSIC };
+    pub const PLAIN: PrintOptions = PrintOptions {
+        classic: false,
+        derivation_paths: true,
+        ..PrintOptions::CLASSIC
+    };
     /// As error messages print.
     pub const SHORT: PrintOptions = PrintOptions {
         classic: false,
@@ -79,13 +82,18 @@ pub fn print_string(out: &mut Vec<u8>, s: &[u8], max: usize) {
 }
 
 /// Words that cannot be attribute names without quotes.
-const KEYWORDS: [&[u8]; 9] =
-    [b"if", b"then", b"else", b"assert", b"with", b"let", b"in", b"rec", b"inherit"];
+const KEYWORDS: [&[u8]; 9] = [
+    b"if", b"then", b"else", b"assert", b"with", b"let", b"in", b"rec", b"inherit",
+];
 
 /// Writes an attribute name, quoted where the grammar wants it.
 pub fn print_name(out: &mut Vec<u8>, name: &[u8]) {
-    let plain = name.first().is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_')
-        && name.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'\''))
+    let plain = name
+        .first()
+        .is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_')
+        && name
+            .iter()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'\''))
         && !KEYWORDS.contains(&name);
     if plain {
         out.extend_from_slice(name);
@@ -180,7 +188,11 @@ impl Machine {
                 Type::Float => {
                     out.extend_from_slice(print_float(value.as_float().unwrap_or(0.0)).as_bytes());
                 }
-                Type::Bool => out.extend_from_slice(if value == Value::TRUE { b"true" } else { b"false" }),
+                Type::Bool => out.extend_from_slice(if value == Value::TRUE {
+                    b"true"
+                } else {
+                    b"false"
+                }),
                 Type::Null => out.extend_from_slice(b"null"),
                 Type::String => {
                     if let Some(s) = value.as_string() {
@@ -195,7 +207,9 @@ impl Machine {
                 Type::External => out.extend_from_slice("«external»".as_bytes()),
                 Type::Function => self.print_function(out, value, o),
                 Type::List => {
-                    let Some(list) = value.as_list() else { continue };
+                    let Some(list) = value.as_list() else {
+                        continue;
+                    };
                     if o.track_repeated && depth > 0 && !list.is_empty() && !seen.insert(place.0) {
                         out.extend_from_slice("«repeated»".as_bytes());
                         continue;
@@ -218,14 +232,18 @@ impl Machine {
                     }
                 }
                 Type::Attrs => {
-                    let Some(attrs) = value.as_attrs() else { continue };
+                    let Some(attrs) = value.as_attrs() else {
+                        continue;
+                    };
                     if o.track_repeated && !attrs.is_empty() && !seen.insert(value.0) {
                         out.extend_from_slice("«repeated»".as_bytes());
                         continue;
                     }
                     if o.derivation_paths && is_derivation(self, attrs) == Ok(true) {
                         out.extend_from_slice("«derivation".as_bytes());
-                        if let Some(path) = attrs.get(self.known.drv_path).and_then(Value::as_string) {
+                        if let Some(path) =
+                            attrs.get(self.known.drv_path).and_then(Value::as_string)
+                        {
                             out.push(b' ');
                             out.extend_from_slice(path.bytes());
                         }
@@ -237,8 +255,10 @@ impl Machine {
                         out.extend_from_slice(b"... }");
                         continue;
                     }
-                    let mut entries: Vec<(Symbol, Value)> =
-                        attrs.iter().map(|(s, v, _)| (s, attrs.slot(s).unwrap_or(v))).collect();
+                    let mut entries: Vec<(Symbol, Value)> = attrs
+                        .iter()
+                        .map(|(s, v, _)| (s, attrs.slot(s).unwrap_or(v)))
+                        .collect();
                     entries.sort_by(|a, b| self.symbols.name(a.0).cmp(self.symbols.name(b.0)));
                     let room = o.max_attrs.saturating_sub(attrs_printed);
                     let shown = entries.len().min(room);
@@ -274,7 +294,11 @@ impl Machine {
             }
             Callee::Primop(i) => {
                 let name = self.builtins.get(i as usize).map_or("", |b| b.name);
-                if o.classic { "<PRIMOP>".to_string() } else { format!("«primop {name}»") }
+                if o.classic {
+                    "<PRIMOP>".to_string()
+                } else {
+                    format!("«primop {name}»")
+                }
             }
             Callee::Partial => match self.builtin_of(f) {
                 Some(_) if o.classic => "<PRIMOP-APP>".to_string(),

@@ -63,9 +63,21 @@ impl Machine {
                 })
                 .collect();
             formals.sort_by(|a, b| self.symbols.name(a.name).cmp(self.symbols.name(b.name)));
-            Pattern { formals, ellipsis: f.ellipsis }
+            Pattern {
+                formals,
+                ellipsis: f.ellipsis,
+            }
         });
-        let name = if applied == 0 { lambda.name.get() } else { None };
-        Some(Signature { pos, name, arg, pattern })
+        let name = if applied == 0 {
+            lambda.name.get()
+        } else {
+            None
+        };
+        Some(Signature {
+            pos,
+            name,
+            arg,
+            pattern,
+        })
     }
 }

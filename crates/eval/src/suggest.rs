@@ -16,7 +16,12 @@ pub(crate) fn similar(name: &str, candidates: impl Iterator<Item = String>) -> V
     let best = found.first().map_or(0, |f| f.0);
     // Others nearly as good count only when more of the name is right than wrong.
     let near = |d: usize| d == best || (d == best + 1 && 2 * d <= name.len());
-    found.into_iter().filter(|f| near(f.0)).take(3).map(|f| f.1).collect()
+    found
+        .into_iter()
+        .filter(|f| near(f.0))
+        .take(3)
+        .map(|f| f.1)
+        .collect()
 }
 
 /// Levenshtein's distance, given up beyond `limit`.
@@ -27,7 +32,11 @@ fn distance(a: &[u8], b: &[u8], limit: usize) -> usize {
         row[0] = i + 1;
         let mut best = row[0];
         for (j, y) in b.iter().enumerate() {
-            let cost = if x == y { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
+            let cost = if x == y {
+                diagonal
+            } else {
+                1 + diagonal.min(row[j]).min(row[j + 1])
+            };
             diagonal = row[j + 1];
             row[j + 1] = cost;
             best = best.min(cost);

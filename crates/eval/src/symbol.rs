@@ -58,14 +58,20 @@ impl Symbols {
     }
 
     fn find_hashed(&self, h: u64, name: &[u8]) -> Option<Symbol> {
-        let found = self.table.find(h, |&(other, i)| other == h && self.name(Symbol(i)) == name);
+        let found = self
+            .table
+            .find(h, |&(other, i)| other == h && self.name(Symbol(i)) == name);
         found.map(|&(_, i)| Symbol(i))
     }
 
     /// The text of a symbol.
     pub fn name(&self, symbol: Symbol) -> &[u8] {
         let i = symbol.index();
-        let start = i.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
+        let start = i
+            .checked_sub(1)
+            .and_then(|i| self.ends.get(i))
+            .copied()
+            .unwrap_or(0);
         let end = self.ends.get(i).copied().unwrap_or(start);
         self.text.get(start..end).unwrap_or(b"")
     }

@@ -57,7 +57,8 @@ impl<'h> Marker<'h> {
             && self.heap.mark(shape.0, shape.words())
             && let Some(order) = shape.order()
         {
-            self.heap.mark(order.as_ptr() as usize, order.len().div_ceil(2));
+            self.heap
+                .mark(order.as_ptr() as usize, order.len().div_ceil(2));
         }
     }
 

@@ -37,7 +37,11 @@ impl Host for NoFiles {
 
 fn machine(settings: Settings) -> Machine {
     let mut m = Machine::new(Rc::new(NoFiles), settings);
-    for (name, v) in [("true", Value::TRUE), ("false", Value::FALSE), ("null", Value::NULL)] {
+    for (name, v) in [
+        ("true", Value::TRUE),
+        ("false", Value::FALSE),
+        ("null", Value::NULL),
+    ] {
         m.bind_global(name, v);
     }
     m
@@ -56,14 +60,28 @@ fn deep(m: &mut Machine, text: &str) -> Result<String> {
 fn eval(text: &str) -> Result<String> {
     let plain = deep(&mut machine(Settings::default()), text);
     // Everything must come out the same when each safepoint destroys what it believes to be garbage …
-    let mut stressed = machine(Settings { max_call_depth: 300, ..Settings::default() });
+    let mut stressed = machine(Settings {
+        max_call_depth: 300,
+        ..Settings::default()
+    });
     stressed.set_stress();
     let under_stress = deep(&mut stressed, text);
-    assert_eq!(plain.as_ref().ok(), under_stress.as_ref().ok(), "under stress: {text}");
+    assert_eq!(
+        plain.as_ref().ok(),
+        under_stress.as_ref().ok(),
+        "under stress: {text}"
+    );
     // … and when it really frees it.
-    let mut small = machine(Settings { collect_after: 1, ..Settings::default() });
+    let mut small = machine(Settings {
+        collect_after: 1,
+        ..Settings::default()
+    });
     let collected = deep(&mut small, text);
-    assert_eq!(plain.as_ref().ok(), collected.as_ref().ok(), "with collections: {text}");
+    assert_eq!(
+        plain.as_ref().ok(),
+        collected.as_ref().ok(),
+        "with collections: {text}"
+    );
     plain
 }
 
@@ -100,10 +118,19 @@ fn what_is_not_needed_is_not_evaluated() {
 #[test]
 fn variables_of_one_group_see_each_other_in_any_order() {
     gives("let a = b; b = c; c = 1; in [ a b c ]", "[ 1 1 1 ]");
-    gives("let a = [ b ]; b = { inherit c; }; c = 1; in a", "[ { c = 1; } ]");
-    gives("rec { a = s.x; s = { x = 1; }; b = [ a ]; }", "{ a = 1; b = [ 1 ]; s = { x = 1; }; }");
+    gives(
+        "let a = [ b ]; b = { inherit c; }; c = 1; in a",
+        "[ { c = 1; } ]",
+    );
+    gives(
+        "rec { a = s.x; s = { x = 1; }; b = [ a ]; }",
+        "{ a = 1; b = [ 1 ]; s = { x = 1; }; }",
+    );
     gives("let inherit (s) x; s = { x = y; }; y = 2; in x", "2");
-    gives("let s = { a = 1; }; in { inherit (s) a; inherit s; }", "{ a = 1; s = { a = 1; }; }");
+    gives(
+        "let s = { a = 1; }; in { inherit (s) a; inherit s; }",
+        "{ a = 1; s = { a = 1; }; }",
+    );
     gives("let x = 1; in let inherit x; in x", "1");
 }
 
@@ -112,67 +139,135 @@ fn with_is_weaker_than_bindings_and_inner_ones_are_stronger() {
     gives("let a = 1; in with { a = 2; b = 3; }; [ a b ]", "[ 1 3 ]");
     gives("with { a = 1; }; with { a = 2; }; a", "2");
     gives("with { a = 1; }; with { b = 2; }; a", "1");
-    fails("with { a = 1; }; b", ErrorKind::UndefinedVariable, "undefined variable 'b'");
-    fails("with 1; b", ErrorKind::Type, "expected a set but found an integer: 1");
+    fails(
+        "with { a = 1; }; b",
+        ErrorKind::UndefinedVariable,
+        "undefined variable 'b'",
+    );
+    fails(
+        "with 1; b",
+        ErrorKind::Type,
+        "expected a set but found an integer: 1",
+    );
 }
 
 #[test]
 fn curried_functions_take_their_arguments_one_by_one_or_together() {
     gives("(a: b: c: [ a b c ]) 1 2 3", "[ 1 2 3 ]");
-    gives("let f = a: b: c: [ a b c ]; g = f 1; h = g 2; in [ (h 3) (g 4 5) ]", "[ [ 1 2 3 ] [ 1 4 5 ] ]");
+    gives(
+        "let f = a: b: c: [ a b c ]; g = f 1; h = g 2; in [ (h 3) (g 4 5) ]",
+        "[ [ 1 2 3 ] [ 1 4 5 ] ]",
+    );
     gives("(a: { b }: c: [ a b c ]) 1 { b = 2; } 3", "[ 1 2 3 ]");
     gives("(f: f 1 2) (a: b: [ a b ])", "[ 1 2 ]");
-    gives("{ __functor = self: x: y: [ self.z x y ]; z = 0; } 1 2", "[ 0 1 2 ]");
-    fails("(a: { b }: b) 1 { c = 2; }", ErrorKind::Arguments, "without required argument 'b'");
-    fails("({ a }: a) { a = 1; b = 2; }", ErrorKind::Arguments, "unexpected argument 'b'");
-    fails("1 2", ErrorKind::Type, "attempt to call something which is not a function but an integer: 1");
+    gives(
+        "{ __functor = self: x: y: [ self.z x y ]; z = 0; } 1 2",
+        "[ 0 1 2 ]",
+    );
+    fails(
+        "(a: { b }: b) 1 { c = 2; }",
+        ErrorKind::Arguments,
+        "without required argument 'b'",
+    );
+    fails(
+        "({ a }: a) { a = 1; b = 2; }",
+        ErrorKind::Arguments,
+        "unexpected argument 'b'",
+    );
+    fails(
+        "1 2",
+        ErrorKind::Type,
+        "attempt to call something which is not a function but an integer: 1",
+    );
 }
 
 #[test]
 fn sets_merge_with_the_right_side_winning() {
-    gives("{ a = 1; b = 2; } // { b = 3; c = 4; }", "{ a = 1; b = 3; c = 4; }");
+    gives(
+        "{ a = 1; b = 2; } // { b = 3; c = 4; }",
+        "{ a = 1; b = 3; c = 4; }",
+    );
     gives("{ } // { a = 1; }", "{ a = 1; }");
     gives("{ a = 1; } // { }", "{ a = 1; }");
     // A small set on the right of a large one takes another way.
     let large: String = (0..40).map(|i| format!("k{i} = {i}; ")).collect();
-    gives(&format!("({{ {large} }} // {{ k0 = 100; zz = 1; k39 = 101; aa = 2; }}).k0"), "100");
-    gives(&format!("let s = {{ {large} }} // {{ k0 = 100; zz = 1; }}; in [ s.k0 s.k1 s.zz s.k39 ]"), "[ 100 1 1 39 ]");
+    gives(
+        &format!("({{ {large} }} // {{ k0 = 100; zz = 1; k39 = 101; aa = 2; }}).k0"),
+        "100",
+    );
+    gives(
+        &format!("let s = {{ {large} }} // {{ k0 = 100; zz = 1; }}; in [ s.k0 s.k1 s.zz s.k39 ]"),
+        "[ 100 1 1 39 ]",
+    );
 }
 
 #[test]
 fn layered_sets_behave_like_flat_ones() {
     let large: String = (0..300).map(|i| format!("k{i} = {i}; ")).collect();
-    let grow = (0..20).map(|i| format!(" // {{ k{i} = \"new{i}\"; n{i} = {i}; }}")).collect::<String>();
+    let grow = (0..20)
+        .map(|i| format!(" // {{ k{i} = \"new{i}\"; n{i} = {i}; }}"))
+        .collect::<String>();
     let text = |tail: &str| {
-        format!("let s = {{ {large} }}; l = (s{grow}); t = l // {{ z = 1; }}; f = {{ k0, n19, ... }}@all: [ k0 n19 all.k299 ]; in {tail}")
+        format!(
+            "let s = {{ {large} }}; l = (s{grow}); t = l // {{ z = 1; }}; f = {{ k0, n19, ... }}@all: [ k0 n19 all.k299 ]; in {tail}"
+        )
     };
-    gives(&text("[ l.k0 l.k19 l.k20 l.n0 l.n19 (l ? n3) (l ? n20) t.z t.n5 ]"), "[ \"new0\" \"new19\" 20 0 19 true false 1 5 ]");
+    gives(
+        &text("[ l.k0 l.k19 l.k20 l.n0 l.n19 (l ? n3) (l ? n20) t.z t.n5 ]"),
+        "[ \"new0\" \"new19\" 20 0 19 true false 1 5 ]",
+    );
     gives(&text("f l"), "[ \"new0\" 19 299 ]");
-    gives(&text("[ (l == l) (l == t) (t == l // { z = 1; }) (l // { z = 1; } == t // { k0 = \"new0\"; }) ]"), "[ true false true true ]");
+    gives(
+        &text(
+            "[ (l == l) (l == t) (t == l // { z = 1; }) (l // { z = 1; } == t // { k0 = \"new0\"; }) ]",
+        ),
+        "[ true false true true ]",
+    );
     gives(&text("with t; [ z k1 n2 ]"), "[ 1 \"new1\" 2 ]");
     gives(&text("(l // t // { q = 7; } // l).q"), "7");
 }
 
 #[test]
 fn values_that_need_themselves_are_reported() {
-    fails("let x = x; in x", ErrorKind::InfiniteRecursion, "infinite recursion encountered");
-    fails("rec { a = b + 1; b = a + 1; }.a", ErrorKind::InfiniteRecursion, "infinite recursion");
-    fails("let f = x: f x; in f 1", ErrorKind::CallDepth, "max-call-depth");
+    fails(
+        "let x = x; in x",
+        ErrorKind::InfiniteRecursion,
+        "infinite recursion encountered",
+    );
+    fails(
+        "rec { a = b + 1; b = a + 1; }.a",
+        ErrorKind::InfiniteRecursion,
+        "infinite recursion",
+    );
+    fails(
+        "let f = x: f x; in f 1",
+        ErrorKind::CallDepth,
+        "max-call-depth",
+    );
 }
 
 #[test]
 fn what_failed_once_fails_again_the_same_way() {
     let mut m = machine(Settings::default());
-    let v = load(&mut m, "let x = 1 + null; in [ x x ]").and_then(|v| m.force(v)).unwrap();
+    let v = load(&mut m, "let x = 1 + null; in [ x x ]")
+        .and_then(|v| m.force(v))
+        .unwrap();
     let root = m.root(v);
-    let first = m.force(m.rooted(root).as_list().unwrap().get(0).unwrap()).unwrap_err();
-    let second = m.force(m.rooted(root).as_list().unwrap().get(1).unwrap()).unwrap_err();
+    let first = m
+        .force(m.rooted(root).as_list().unwrap().get(0).unwrap())
+        .unwrap_err();
+    let second = m
+        .force(m.rooted(root).as_list().unwrap().get(1).unwrap())
+        .unwrap_err();
     assert_eq!(first.message(), second.message());
 }
 
 #[test]
 fn a_million_frames_are_no_trouble_when_allowed() {
-    let mut m = machine(Settings { max_call_depth: 2_000_000, ..Settings::default() });
+    let mut m = machine(Settings {
+        max_call_depth: 2_000_000,
+        ..Settings::default()
+    });
     let text = "let f = n: if n == 0 then 0 else 1 + f (n - 1); in f 1000000";
     assert_eq!(deep(&mut m, text).unwrap(), "1000000");
 }
@@ -213,10 +308,16 @@ fn cancelled_evaluations_can_be_taken_up_again() {
     let root = m.root(v);
     let token = m.cancel_token();
     token.cancel();
-    assert_eq!(m.force(m.rooted(root)).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(
+        m.force(m.rooted(root)).unwrap_err().kind(),
+        ErrorKind::Cancelled
+    );
     token.reset();
     m.set_fuel(Some(2000));
-    assert_eq!(m.force(m.rooted(root)).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(
+        m.force(m.rooted(root)).unwrap_err().kind(),
+        ErrorKind::Cancelled
+    );
     m.set_fuel(None);
     let v = m.force(m.rooted(root)).unwrap();
     assert_eq!(v.as_int(), Some(17711));
@@ -231,7 +332,9 @@ fn strings_built_piece_by_piece_are_right() {
     // Two strings grown from one must not see each other's end.
     let long = "x".repeat(300);
     gives(
-        &format!("let a = \"{long}\" + \"{long}\"; b = a + \"b\"; c = a + \"c\"; in [ (b == c) (a + \"b\" == b) (a + \"c\" == c) ]"),
+        &format!(
+            "let a = \"{long}\" + \"{long}\"; b = a + \"b\"; c = a + \"c\"; in [ (b == c) (a + \"b\" == b) (a + \"c\" == c) ]"
+        ),
         "[ false true true ]",
     );
 }
@@ -253,15 +356,28 @@ fn native_functions_of_an_embedder_work() {
     m.bind_global("double", f);
     assert_eq!(deep(&mut m, "double (double 5)").unwrap(), "20");
     let error = deep(&mut m, "double \"a\"").unwrap_err();
-    assert_eq!(error.message(), "expected an integer but found a string: \"a\"");
+    assert_eq!(
+        error.message(),
+        "expected an integer but found a string: \"a\""
+    );
 }
 
 #[test]
 fn integers_keep_all_their_bits() {
-    gives("[ 9223372036854775807 (-9223372036854775807 - 1) 2305843009213693952 (-2305843009213693953) ]",
-        "[ 9223372036854775807 -9223372036854775808 2305843009213693952 -2305843009213693953 ]");
-    fails("9223372036854775807 + 1", ErrorKind::Arithmetic, "integer overflow in adding 9223372036854775807 + 1");
-    fails("(-9223372036854775807 - 1) / (-1)", ErrorKind::Arithmetic, "integer overflow");
+    gives(
+        "[ 9223372036854775807 (-9223372036854775807 - 1) 2305843009213693952 (-2305843009213693953) ]",
+        "[ 9223372036854775807 -9223372036854775808 2305843009213693952 -2305843009213693953 ]",
+    );
+    fails(
+        "9223372036854775807 + 1",
+        ErrorKind::Arithmetic,
+        "integer overflow in adding 9223372036854775807 + 1",
+    );
+    fails(
+        "(-9223372036854775807 - 1) / (-1)",
+        ErrorKind::Arithmetic,
+        "integer overflow",
+    );
     fails("1 / 0", ErrorKind::Arithmetic, "division by zero");
 }
 
@@ -271,18 +387,36 @@ fn equality_looks_inside() {
     gives("{ a = 1; } == { b = 1; }", "false");
     gives("(x: x) == (x: x)", "false");
     gives("let f = x: x; in [ f ] == [ f ]", "true");
-    gives("{ type = \"derivation\"; outPath = \"o\"; a = 1; } == { type = \"derivation\"; outPath = \"o\"; }", "true");
-    fails("assert { a = [ 1 2 ]; } == { a = [ 1 3 ]; }; 1", ErrorKind::Assertion,
-        "an integer with value '2' is not equal to an integer with value '3'");
-    fails("assert 1 != 1; 1", ErrorKind::Assertion, "assertion '(1 != 1)' failed");
+    gives(
+        "{ type = \"derivation\"; outPath = \"o\"; a = 1; } == { type = \"derivation\"; outPath = \"o\"; }",
+        "true",
+    );
+    fails(
+        "assert { a = [ 1 2 ]; } == { a = [ 1 3 ]; }; 1",
+        ErrorKind::Assertion,
+        "an integer with value '2' is not equal to an integer with value '3'",
+    );
+    fails(
+        "assert 1 != 1; 1",
+        ErrorKind::Assertion,
+        "assertion '(1 != 1)' failed",
+    );
 }
 
 #[test]
 fn deep_sources_compile() {
     let n = 20_000;
-    for (open, middle, close) in [("(", "1", ")"), ("[", "", "]"), ("{ a = ", "1", "; }"), ("x: ", "1", "")] {
+    for (open, middle, close) in [
+        ("(", "1", ")"),
+        ("[", "", "]"),
+        ("{ a = ", "1", "; }"),
+        ("x: ", "1", ""),
+    ] {
         let text = format!("{}{middle}{}", open.repeat(n), close.repeat(n));
-        let mut m = machine(Settings { max_call_depth: 100_000, ..Settings::default() });
+        let mut m = machine(Settings {
+            max_call_depth: 100_000,
+            ..Settings::default()
+        });
         deep(&mut m, &text).unwrap();
     }
 }
@@ -295,5 +429,9 @@ fn deep_values_are_nested_no_deeper_than_calls() {
     let error = deep(&mut m, &nested(10_100)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CallDepth);
     let n = nested(10_100);
-    fails(&format!("{n} == {n}"), ErrorKind::CallDepth, "stack overflow");
+    fails(
+        &format!("{n} == {n}"),
+        ErrorKind::CallDepth,
+        "stack overflow",
+    );
 }
