@@ -1374,6 +1374,11 @@ impl Machine {
     }
 
     fn native_step(&mut self, resume: Resume) -> Result<()> {
+        // Everything is on the stacks here, the result of the last step included.
+        self.ticks -= 1;
+        if self.ticks == 0 {
+            self.safepoint()?;
+        }
         let index = self.frames.len() - 1;
         let frame = &mut self.frames[index];
         let mut activation = Activation {
@@ -1395,11 +1400,9 @@ impl Machine {
                 if discard { Ok(()) } else { self.deliver(v) }
             }
             Step::Force(v) => {
-                let v = self.tick(v)?;
                 self.deliver(v)
             }
             Step::Catch(v) | Step::CatchAll(v) => {
-                let v = self.tick(v)?;
                 let height = self.stack.len() as u32;
                 let frame = &mut self.frames[index];
                 frame.height = height;
@@ -1424,18 +1427,6 @@ impl Machine {
                 self.push_native(resume, n as usize, info)
             }
         }
-    }
-
-    /// A safepoint now and then, while a value is in hand.
-    #[inline(always)]
-    fn tick(&mut self, v: Value) -> Result<Value> {
-        self.ticks -= 1;
-        if self.ticks > 0 {
-            return Ok(v);
-        }
-        self.stack.push(v);
-        self.safepoint()?;
-        Ok(self.stack.pop().unwrap_or(Value::NULL))
     }
 
     #[inline(always)]
