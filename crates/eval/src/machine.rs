@@ -1399,9 +1399,7 @@ impl Machine {
                     .is_some_and(|f| f.flags & flag::DISCARD != 0);
                 if discard { Ok(()) } else { self.deliver(v) }
             }
-            Step::Force(v) => {
-                self.deliver(v)
-            }
+            Step::Force(v) => self.deliver(v),
             Step::Catch(v) | Step::CatchAll(v) => {
                 let height = self.stack.len() as u32;
                 let frame = &mut self.frames[index];
