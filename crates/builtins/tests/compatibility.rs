@@ -253,11 +253,11 @@ fn messages_of_our_own() {
 #[test]
 fn subnormal_literals_are_refused() {
     for exponent in [1074, 1023] {
-        let mut digits = vec![1u8];
+        let mut digits = vec![0u8; exponent + 1];
+        digits[0] = 1;
         for _ in 0..exponent {
             // Half of a fraction, digit by digit.
             let mut rest = 0;
-            digits.push(0);
             for digit in &mut digits {
                 let value = rest * 10 + *digit;
                 (*digit, rest) = (value / 2, value % 2);
