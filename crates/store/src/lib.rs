@@ -42,6 +42,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "machine")]
+pub mod build;
 pub mod content_address;
 pub mod derivation;
 mod error;
@@ -49,6 +51,8 @@ pub mod export;
 pub mod hash;
 pub mod ingest;
 pub mod json;
+#[cfg(feature = "machine")]
+pub mod local;
 pub mod nar;
 pub mod placeholder;
 pub mod store_path;

@@ -1,0 +1,1 @@
+//! Building derivations in a sandbox.

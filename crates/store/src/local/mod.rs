@@ -1,0 +1,1 @@
+//! The local store: files, database, locks, garbage.
