@@ -1,1 +1,5 @@
 //! Building derivations in a sandbox.
+
+pub mod events;
+
+pub use events::{Activity, ActivityKind, Event, Field, Level, Observer, ResultKind, Silent};
