@@ -32,6 +32,12 @@ pub enum ErrorKind {
     UnexpectedEnd,
     /// A limit of this crate was reached (nesting, length).
     Limit,
+    /// Something could not be built.
+    Build,
+    /// A sandbox could not be set up.
+    Sandbox,
+    /// Somebody asked to stop.
+    Cancelled,
     /// The underlying reader, writer or file system failed.
     Io(std::io::ErrorKind),
 }
