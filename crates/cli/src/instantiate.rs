@@ -1,6 +1,6 @@
 //! `nix-instantiate` and `nivis instantiate`.
 
-use crate::session::{Common, Failure, Session, print, read_stdin, warn};
+use crate::session::{Common, Failure, Session, current_dir, print, read_stdin, warn};
 use nivis::eval::print::PrintOptions;
 use nivis::eval::{Value, ops};
 use nivis::output::{JsonOptions, XmlOptions, json, xml};
@@ -28,52 +28,29 @@ pub struct Instantiate {
     pub find_file: bool,
     pub eval_only: bool,
     pub parse_only: bool,
-    pub read_write: bool,
+    pub repair: bool,
     pub output: Output,
     pub location: bool,
     pub strict: bool,
     pub attrs: Vec<String>,
     pub gc_root: Option<String>,
-    pub no_gc_warning: bool,
 }
 
-/// Runs it. What failed is reported here.
-pub fn run(mut options: Instantiate) -> bool {
-    if options.eval_only && !options.read_write {
+/// Runs it.
+///
+/// # Errors
+/// What evaluation, or writing to the store, fails with.
+pub fn run(mut options: Instantiate) -> Result<(), Failure> {
+    if options.eval_only && !options.common.read_write {
         options.common.read_only = true;
     }
     if !options.read_stdin && options.files.is_empty() && !options.from_args && !options.find_file {
         options.files.push("./default.nix".to_string());
     }
     if options.parse_only {
-        return match parse(&options) {
-            Ok(()) => true,
-            Err(e) => {
-                crate::session::report_plain(&e, "");
-                false
-            }
-        };
+        return parse(&options);
     }
-    let mut session = match Session::new(&options.common) {
-        Ok(session) => session,
-        Err((session, failure)) => {
-            match session {
-                Some(s) => s.report(&failure),
-                None => crate::session::report_plain(&failure, ""),
-            }
-            return false;
-        }
-    };
-    match evaluate(&mut session, &options) {
-        Ok(()) => {
-            session.finish();
-            true
-        }
-        Err(failure) => {
-            session.report(&failure);
-            false
-        }
-    }
+    Session::run(&options.common, |session| evaluate(session, &options))
 }
 
 fn evaluate(session: &mut Session, options: &Instantiate) -> Result<(), Failure> {
@@ -205,7 +182,8 @@ fn instantiate(
         let mut shown = path.clone();
         match &options.gc_root {
             None => {
-                if !options.no_gc_warning && !std::mem::replace(&mut session.gc_warned, true) {
+                if !options.common.no_gc_warning && !std::mem::replace(&mut session.gc_warned, true)
+                {
                     warn(
                         "you did not specify '--add-root'; the result might be removed by the garbage collector",
                     );
@@ -254,8 +232,7 @@ fn add_root(cwd: &Path, root: &str, number: u32, target: &str) -> Result<String,
 
 /// Prints syntax trees; evaluates nothing.
 fn parse(options: &Instantiate) -> Result<(), Failure> {
-    let cwd = std::env::current_dir()
-        .map_err(|e| Failure::Other(format!("cannot get the current folder: {e}")))?;
+    let cwd = current_dir()?;
     let features = options.common.settings.list("experimental-features");
     let features: Vec<&str> = features.iter().map(String::as_str).collect();
     let one = |text: &[u8], origin: &str, dir: &Path| {

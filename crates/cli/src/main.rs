@@ -1,15 +1,20 @@
-//! The command `nivis`, which is also `nix-instantiate` when called by that name.
+//! The command `nivis`, which is also Nix's older commands, and `nix`, when called by those names.
 
+mod common;
+mod eval_command;
+mod hash_command;
 mod instantiate;
 mod legacy;
+mod listing;
+mod nar_command;
 mod nivis_command;
 mod parse;
+mod progress;
 mod session;
 mod setting_names;
 mod settings;
 mod write_to;
 
-use nivis::builtins::NIX_VERSION;
 use std::path::Path;
 
 fn main() {
@@ -18,29 +23,12 @@ fn main() {
     let name = Path::new(&program)
         .file_name()
         .map_or("nivis".into(), |n| n.to_string_lossy());
-    let success = if name == "nix-instantiate" {
-        nix_instantiate(args, &name)
-    } else {
-        nivis_command::run(std::iter::once("nivis".to_string()).chain(args))
+    let status = match name.as_ref() {
+        "nix" => nivis_command::run(args, "nix"),
+        name if name.starts_with("nix-") => legacy::run(name, args),
+        _ => nivis_command::run(args, "nivis"),
     };
+    progress::reporter().finish();
     // Tearing the heap down takes time and gains nothing.
-    std::process::exit(i32::from(!success));
-}
-
-fn nix_instantiate(args: impl Iterator<Item = String>, name: &str) -> bool {
-    match legacy::parse(args) {
-        Ok(legacy::Parsed::Run(options)) => instantiate::run(*options),
-        Ok(legacy::Parsed::Version) => {
-            println!("{name} (Nix) {NIX_VERSION}");
-            true
-        }
-        Ok(legacy::Parsed::Help) => {
-            println!("{}", nivis_command::instantiate_help());
-            true
-        }
-        Err(e) => {
-            session::report_plain(&session::Failure::Usage(e.0), name);
-            false
-        }
-    }
+    std::process::exit(status);
 }

@@ -1,5 +1,6 @@
 //! One run of a command: settings, the machine, what is evaluated, and how failures end it.
 
+use crate::progress::{self, LogFormat, reporter};
 use crate::settings::{Settings, Source, UsageError, parse_nix_path};
 use nivis::builtins::host::{Access, SystemHost};
 use nivis::diagnostic::Diagnostic;
@@ -8,11 +9,12 @@ use nivis::eval::{Error, Machine, Origin, Symbol, Value};
 use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
 use nivis::store::StoreDir;
+use nivis_store::build::events::Level;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Why a command did not succeed. All of these end the process with status 1.
+/// Why a command did not succeed. All of these but the last two end the process with status 1.
 #[derive(Debug)]
 pub enum Failure {
     /// The command line cannot be used.
@@ -23,6 +25,26 @@ pub enum Failure {
     Other(String),
     /// An error that is rendered already.
     Shown(String),
+    /// Builds failed; the message and the status that tells how.
+    Build(String, i32),
+    /// All is said; the process ends with this status.
+    Exit(i32),
+}
+
+impl Failure {
+    /// The process's status.
+    pub fn status(&self) -> i32 {
+        match self {
+            Failure::Build(_, status) | Failure::Exit(status) => *status,
+            _ => 1,
+        }
+    }
+}
+
+impl From<nivis_store::Error> for Failure {
+    fn from(e: nivis_store::Error) -> Self {
+        Failure::Other(e.to_string())
+    }
 }
 
 impl From<UsageError> for Failure {
@@ -61,6 +83,18 @@ pub struct Common {
     pub args: Vec<(String, Arg)>,
     /// Nothing is written to the store.
     pub read_only: bool,
+    /// `--read-write-mode`
+    pub read_write: bool,
+    /// Whether builders' output is shown; as the command likes without a flag.
+    pub build_logs: Option<bool>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
+    /// How much more than usual is shown.
+    pub louder: i8,
+    /// Nothing is said about results without roots.
+    pub no_gc_warning: bool,
+    /// `--eval-store`
+    pub eval_store: Option<String>,
     /// Whether evaluation is pure when no setting says so.
     pub pure_by_default: bool,
 }
@@ -75,6 +109,26 @@ impl Common {
             settings: Settings::load()?,
             ..Common::default()
         })
+    }
+
+    /// Sets how messages and progress are shown: as the flags say, else as the command likes.
+    pub fn start_reporter(&self, usual: LogFormat) {
+        use LogFormat::*;
+        let format = match (self.log_format.unwrap_or(usual), self.build_logs) {
+            (Bar | BarWithLogs, Some(true)) => BarWithLogs,
+            (Bar | BarWithLogs, Some(false)) => Bar,
+            (Raw | RawWithLogs, Some(true)) => RawWithLogs,
+            (Raw | RawWithLogs, Some(false)) => Raw,
+            (format, _) => format,
+        };
+        // Bars say it all, so less is printed between them.
+        let bars = matches!(format, Bar | BarWithLogs) && std::io::stderr().is_terminal();
+        let usual = if bars { Level::Notice } else { Level::Info };
+        let level = (usual as i8).saturating_add(self.louder);
+        progress::start(format, progress::level_of(level));
+        for warning in &self.settings.warnings {
+            warn(warning);
+        }
     }
 
     /// `--impure`
@@ -99,40 +153,50 @@ impl Session {
         &self.cwd
     }
 
-    /// Makes a machine as the flags and settings say.
+    /// Evaluates with a machine made as the flags and settings say; a failed evaluation comes back rendered.
     ///
     /// # Errors
-    /// When an argument's expression does not parse or its file cannot be read.
-    pub fn new(common: &Common) -> Result<Session, (Option<Box<Session>>, Failure)> {
-        let settings = &common.settings;
-        for warning in &settings.warnings {
-            warn(warning);
+    /// What the function fails with; when an argument's expression does not parse or its file cannot be read.
+    pub fn run<T>(
+        common: &Common,
+        f: impl FnOnce(&mut Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut session = Session::new(common)?;
+        let result = session.auto_args(&common.args).and_then(|args| {
+            session.args = args;
+            f(&mut session)
+        });
+        match result {
+            Ok(value) => {
+                session.finish();
+                Ok(value)
+            }
+            Err(Failure::Eval(e)) => {
+                let diagnostic = Diagnostic::resolve(&session.machine, &e);
+                let text = render(&diagnostic, &render_options(session.show_trace));
+                Err(Failure::Shown(text))
+            }
+            Err(e) => Err(e),
         }
-        let cwd = std::env::current_dir().map_err(|e| {
-            (
-                None,
-                Failure::Other(format!("cannot get the current folder: {e}")),
-            )
-        })?;
+    }
+
+    fn new(common: &Common) -> Result<Session, Failure> {
+        let settings = &common.settings;
+        let cwd = current_dir()?;
         let machine_settings = machine_settings(common, &cwd);
-        let host = host(common, &machine_settings, &cwd).map_err(|e| (None, e))?;
+        let host = host(common, &machine_settings, &cwd)?;
         let mut machine = Machine::new(Rc::new(host), machine_settings);
         nivis::builtins::install(&mut machine);
         watch_interrupts(&machine);
         let args = AutoArgs::new(&mut machine, []);
         let show_trace = settings.switch("show-trace").unwrap_or(false);
-        let mut session = Session {
+        Ok(Session {
             machine,
             args,
             gc_warned: false,
             show_trace,
             cwd,
-        };
-        match session.auto_args(&common.args) {
-            Ok(args) => session.args = args,
-            Err(e) => return Err((Some(Box::new(session)), e)),
-        }
-        Ok(session)
+        })
     }
 
     fn auto_args(&mut self, args: &[(String, Arg)]) -> Result<AutoArgs, Failure> {
@@ -207,22 +271,8 @@ impl Session {
         }
     }
 
-    /// Shows a failure on standard error.
-    pub fn report(&self, failure: &Failure) {
-        match failure {
-            Failure::Eval(e) => {
-                let options = render_options(self.show_trace);
-                eprint!(
-                    "{}",
-                    render(&Diagnostic::resolve(&self.machine, e), &options)
-                );
-            }
-            other => report_plain(other, ""),
-        }
-    }
-
     /// Prints statistics if `NIX_SHOW_STATS` asks for them.
-    pub fn finish(&self) {
+    fn finish(&self) {
         if std::env::var_os("NIX_SHOW_STATS").is_none_or(|v| v == "0") {
             return;
         }
@@ -258,17 +308,23 @@ pub fn render_options(show_trace: bool) -> RenderOptions {
 pub fn report_plain(failure: &Failure, command: &str) {
     match failure {
         Failure::Usage(m) if !command.is_empty() => {
-            eprintln!("error: {m}\nTry '{command} --help' for more information.");
+            reporter().message(
+                Level::Error,
+                &format!("{m}\nTry '{command} --help' for more information."),
+            );
         }
-        Failure::Usage(m) | Failure::Other(m) => eprintln!("error: {m}"),
-        Failure::Shown(text) => eprint!("{text}"),
-        Failure::Eval(e) => eprintln!("error: {}", e.message()),
+        Failure::Exit(_) => {}
+        Failure::Usage(m) | Failure::Other(m) | Failure::Build(m, _) => {
+            reporter().message(Level::Error, m)
+        }
+        Failure::Shown(text) => reporter().rendered(text),
+        Failure::Eval(e) => reporter().message(Level::Error, e.message()),
     }
 }
 
 /// Shows a warning.
 pub fn warn(message: &str) {
-    eprintln!("warning: {message}");
+    reporter().message(Level::Warn, message);
 }
 
 /// Writes to standard output. A reader that has gone away ends the process quietly.
@@ -276,8 +332,11 @@ pub fn warn(message: &str) {
 /// # Errors
 /// Any other failure to write.
 pub fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    let written = reporter().suspend(|| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush())
+    });
+    match written {
         Ok(()) => Ok(()),
         Err(e) => Err(Failure::Other(format!(
             "cannot write to standard output: {e}"
@@ -293,6 +352,24 @@ pub fn read_stdin() -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
     Ok(bytes)
+}
+
+/// What the system says of an error, without its number.
+pub fn io_text(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_string(),
+        None => text,
+    }
+}
+
+/// The current folder.
+///
+/// # Errors
+/// When it is gone.
+pub fn current_dir() -> Result<PathBuf, Failure> {
+    std::env::current_dir()
+        .map_err(|e| Failure::Other(format!("cannot get the current folder: {e}")))
 }
 
 /// Seconds of CPU time so far, of the only thread that evaluates.

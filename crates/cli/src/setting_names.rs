@@ -138,6 +138,37 @@ pub const VALUED: &[&str] = &[
     "warn-large-path-threshold",
 ];
 
+/// Those of them that are numbers.
+pub const NUMBERS: &[&str] = &[
+    "build-poll-interval",
+    "connect-timeout",
+    "cores",
+    "download-attempts",
+    "download-buffer-size",
+    "download-speed",
+    "gc-reserved-space",
+    "http-connections",
+    "id-count",
+    "log-lines",
+    "max-build-log-size",
+    "max-free",
+    "max-silent-time",
+    "max-substitution-jobs",
+    "min-free",
+    "min-free-check-interval",
+    "nar-buffer-size",
+    "start-id",
+    "tarball-ttl",
+    "timeout",
+];
+
+/// Flags that stand for values of the setting `sandbox`.
+pub const SANDBOX_FLAGS: &[(&str, &str)] = &[
+    ("sandbox", "true"),
+    ("no-sandbox", "false"),
+    ("relaxed-sandbox", "relaxed"),
+];
+
 /// Older names of settings.
 pub const ALIASES: &[(&str, &str)] = &[
     ("binary-cache-public-keys", "trusted-public-keys"),

@@ -1,6 +1,6 @@
 //! Settings from `nix.conf`, `NIX_CONFIG` and flags.
 
-use crate::setting_names::{ALIASES, FEATURES, SWITCHES, VALUED};
+use crate::setting_names::{ALIASES, FEATURES, NUMBERS, SANDBOX_FLAGS, SWITCHES, VALUED};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,13 @@ impl Settings {
                 .insert(base.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
         }
-        let fits = if SWITCHES.contains(&resolved) {
+        let fits = if NUMBERS.contains(&resolved) {
+            bytes_of(value).is_some()
+        } else if resolved == "max-jobs" {
+            value == "auto" || value.parse::<u32>().is_ok()
+        } else if resolved == "sandbox" {
+            value == "relaxed" || bool_of(value).is_some()
+        } else if SWITCHES.contains(&resolved) {
             bool_of(value).is_some()
         } else if resolved == "max-call-depth" {
             value.parse::<u32>().is_ok()
@@ -173,6 +179,10 @@ impl Settings {
             self.set(base, "false", Source::Flag)?;
             return Ok(true);
         }
+        if let Some((_, value)) = SANDBOX_FLAGS.iter().find(|(f, _)| *f == resolved) {
+            self.set("sandbox", value, Source::Flag)?;
+            return Ok(true);
+        }
         let base = resolved.strip_prefix("extra-").unwrap_or(resolved);
         if VALUED.contains(&base) || base == MEMORY_LIMIT {
             let values = next(flag, 1)?;
@@ -184,6 +194,18 @@ impl Settings {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// A number that was given, suffixes included.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name).and_then(bytes_of).map(|n| n as u64)
+    }
+
+    /// All settings that were given, by name.
+    pub fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values
+            .iter()
+            .map(|(n, (v, _))| (n.as_str(), v.as_str()))
     }
 
     /// The memory limit in bytes: the one given, else three quarters of what the machine and its limits allow.
@@ -282,7 +304,8 @@ fn bool_of(text: &str) -> Option<bool> {
     }
 }
 
-fn bytes_of(text: &str) -> Option<usize> {
+/// A number with an optional suffix for units of 1024.
+pub fn bytes_of(text: &str) -> Option<usize> {
     let (digits, shift) = match text.as_bytes().last()? {
         b'K' | b'k' => (&text[..text.len() - 1], 10),
         b'M' | b'm' => (&text[..text.len() - 1], 20),

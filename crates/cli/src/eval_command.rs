@@ -1,0 +1,137 @@
+//! `nivis eval`.
+
+use crate::session::{Common, Failure, Session, print};
+use clap::Args;
+use nivis::eval::{Value, ops};
+use nivis::output::{JsonOptions, json, print_forced};
+use nivis::select::find_along;
+use std::path::Path;
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// An expression
+    #[arg(short = 'E', long, value_name = "EXPR", conflicts_with = "file")]
+    expr: Option<String>,
+    /// A file, a folder, `<NAME>` of the search path, or - for standard input
+    #[arg(short, long)]
+    file: Option<String>,
+    /// Attribute paths; without --expr and --file the first one is the file
+    #[arg(value_name = "ATTRIBUTE")]
+    attrs: Vec<String>,
+    /// An attribute path
+    #[arg(short = 'A', long = "attr", value_name = "ATTRIBUTE")]
+    attr: Vec<String>,
+    /// Call this function with the value
+    #[arg(long, value_name = "EXPR")]
+    apply: Option<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["raw", "write_to"])]
+    json: bool,
+    /// Print a string as it is
+    #[arg(long, conflicts_with = "write_to")]
+    raw: bool,
+    /// Write a string to a file, or a set of strings to a folder
+    #[arg(long, value_name = "PATH")]
+    write_to: Option<String>,
+}
+
+/// Runs the command; `nix` is whether it was called by that name, and then may write to the store.
+///
+/// # Errors
+/// What evaluation fails with.
+pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Failure> {
+    if args.file.is_none() && args.expr.is_none() {
+        if args.attrs.is_empty() {
+            return Err(Failure::Usage(
+                "give a file, or an expression with --expr".to_string(),
+            ));
+        }
+        args.file = Some(args.attrs.remove(0));
+    }
+    // Nothing is written unless asked for.
+    common.read_only |= !common.read_write && !nix;
+    // Evaluation of files is never pure; that of an expression is unless told otherwise.
+    if args.file.is_some() {
+        if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true)
+        {
+            return Err(Failure::Usage(
+                "files are not compatible with '--pure-eval'".to_string(),
+            ));
+        }
+        common.pure_by_default = false;
+    } else {
+        common.pure_by_default = true;
+    }
+    Session::run(&common, |session| evaluate(session, &args))
+}
+
+fn evaluate(session: &mut Session, args: &EvalArgs) -> Result<(), Failure> {
+    let value = match (&args.file, &args.expr) {
+        (Some(file), _) if file == "-" => session.stdin()?,
+        (Some(file), _) => session.file(file)?,
+        (None, Some(expr)) => session.expression(expr)?,
+        (None, None) => return Err(Failure::Usage("nothing to evaluate".to_string())),
+    };
+    let value = session.machine.force(value)?;
+    let root = session.machine.root(value);
+    let mut paths: Vec<&str> = args
+        .attrs
+        .iter()
+        .chain(&args.attr)
+        .map(String::as_str)
+        .collect();
+    if paths.is_empty() {
+        paths.push("");
+    }
+    for path in paths {
+        let m = &mut session.machine;
+        let path = if path == "." { "" } else { path };
+        let found = find_along(m, session.args, m.rooted(root), path)?;
+        let mut value = m.force(found)?;
+        if let Some(apply) = &args.apply {
+            let kept = m.root(value);
+            let function = session.expression(apply)?;
+            let m = &mut session.machine;
+            value = m.call(function, &[m.rooted(kept)])?;
+            m.unroot(kept);
+        }
+        show(session, args, value)?;
+    }
+    Ok(())
+}
+
+fn show(session: &mut Session, args: &EvalArgs, value: Value) -> Result<(), Failure> {
+    let m = &mut session.machine;
+    if let Some(path) = &args.write_to {
+        return crate::write_to::write_to(m, value, Path::new(path));
+    }
+    if args.raw {
+        let text = m
+            .run_native(
+                ops::coerce_to_string,
+                &[value, ops::Coerce::INTERPOLATION.value()],
+            )
+            .map_err(|e| {
+                e.context(
+                    "while generating the eval command output",
+                    Default::default(),
+                    true,
+                )
+            })?;
+        return print(m.want_string(text)?.bytes());
+    }
+    let mut text = if args.json {
+        json(
+            m,
+            value,
+            JsonOptions {
+                strict: true,
+                copy_paths: false,
+            },
+        )?
+    } else {
+        print_forced(m, value)?
+    };
+    text.push(b'\n');
+    print(&text)
+}

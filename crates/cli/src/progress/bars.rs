@@ -1,0 +1,192 @@
+//! Bars on a terminal: one line for the whole, one for each build or copy that runs.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use nivis_store::build::events::{ActivityId, ActivityKind, Field, ResultKind};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Lines shown for running things at most; what else runs is only counted.
+const MAX_LINES: usize = 12;
+
+#[derive(Clone)]
+pub struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    running: HashMap<ActivityId, Running>,
+    builds: Option<ActivityId>,
+    copies: Option<ActivityId>,
+    counts: HashMap<ActivityId, [u64; 4]>,
+    linked: (u64, u64),
+    corrupted: u64,
+}
+
+#[derive(Clone)]
+struct Running {
+    bar: ProgressBar,
+    name: String,
+    phase: String,
+    bytes: bool,
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+impl Bars {
+    pub fn new() -> Bars {
+        let all = MultiProgress::new();
+        let total = ProgressBar::hidden();
+        Bars {
+            all,
+            total,
+            running: HashMap::new(),
+            builds: None,
+            copies: None,
+            counts: HashMap::new(),
+            linked: (0, 0),
+            corrupted: 0,
+        }
+    }
+
+    pub fn line(&self, text: &str) {
+        self.all.suspend(|| super::write_line(text));
+    }
+
+    pub fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.all.suspend(f)
+    }
+
+    pub fn clear(&self) {
+        // What cannot be cleared is left on the screen.
+        let _ = self.all.clear();
+    }
+
+    pub fn start(&mut self, id: ActivityId, kind: ActivityKind, name: Option<&str>, text: &str) {
+        let verb = match kind {
+            ActivityKind::Builds => {
+                self.builds = Some(id);
+                return;
+            }
+            ActivityKind::CopyPaths => {
+                self.copies = Some(id);
+                return;
+            }
+            ActivityKind::Build => "building",
+            ActivityKind::PostBuildHook => "post-build",
+            ActivityKind::CopyPath => "copying",
+            ActivityKind::FileTransfer => "downloading",
+            ActivityKind::BuildWaiting
+            | ActivityKind::OptimiseStore
+            | ActivityKind::VerifyPaths => "",
+            _ => return,
+        };
+        if self.running.len() >= MAX_LINES {
+            return;
+        }
+        let name = match name {
+            Some(name) => format!("{verb} \x1b[1m{name}\x1b[0m"),
+            None => text.to_string(),
+        };
+        let bar = self.all.add(ProgressBar::new_spinner());
+        bar.set_style(style("  {spinner} {msg:.!60} {elapsed:>4}"));
+        bar.set_message(name.clone());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.running.insert(
+            id,
+            Running {
+                bar,
+                name,
+                phase: String::new(),
+                bytes: false,
+            },
+        );
+    }
+
+    pub fn stop(&mut self, id: ActivityId) {
+        if let Some(running) = self.running.remove(&id) {
+            running.bar.finish_and_clear();
+            self.all.remove(&running.bar);
+        }
+        self.counts.remove(&id);
+        if self.builds == Some(id) {
+            self.builds = None;
+            self.total.finish_and_clear();
+        }
+        if self.copies == Some(id) {
+            self.copies = None;
+        }
+    }
+
+    pub fn last_line(&mut self, id: ActivityId, line: &str) {
+        if let Some(running) = self.running.get(&id) {
+            let line = super::without_escapes(line);
+            running
+                .bar
+                .set_message(format!("{}{}: {line}", running.name, running.phase));
+        }
+    }
+
+    pub fn result(&mut self, id: ActivityId, kind: ResultKind, fields: &[Field]) {
+        let number = |i: usize| match fields.get(i) {
+            Some(Field::Int(n)) => *n,
+            _ => 0,
+        };
+        match kind {
+            ResultKind::SetPhase => {
+                if let (Some(running), Some(Field::Text(phase))) =
+                    (self.running.get_mut(&id), fields.first())
+                {
+                    running.phase = format!(" ({phase})");
+                    running
+                        .bar
+                        .set_message(format!("{}{}", running.name, running.phase));
+                }
+            }
+            ResultKind::Progress => {
+                self.counts
+                    .insert(id, [number(0), number(1), number(2), number(3)]);
+                if let Some(running) = self.running.get_mut(&id)
+                    && number(1) > 0
+                {
+                    if !running.bytes {
+                        running.bytes = true;
+                        running.bar.set_style(style(
+                            "  {spinner} {msg:.!40} {bytes}/{total_bytes} {bar:20} {elapsed:>4}",
+                        ));
+                    }
+                    running.bar.set_length(number(1));
+                    running.bar.set_position(number(0));
+                }
+                self.show_total();
+            }
+            ResultKind::FileLinked => {
+                self.linked.0 += 1;
+                self.linked.1 += number(0);
+            }
+            ResultKind::CorruptedPath => self.corrupted += 1,
+            _ => {}
+        }
+    }
+
+    fn show_total(&mut self) {
+        let Some([done, expected, running, failed]) =
+            self.builds.and_then(|id| self.counts.get(&id)).copied()
+        else {
+            return;
+        };
+        if self.total.is_hidden() {
+            self.total = self.all.insert(0, ProgressBar::new(expected));
+            self.total
+                .set_style(style("{bar:24.cyan} {msg} {elapsed:>4}"));
+            self.total.enable_steady_tick(Duration::from_millis(500));
+        }
+        self.total.set_length(expected.max(1));
+        self.total.set_position(done);
+        let left = expected.saturating_sub(done + running + failed);
+        let mut text = format!("{done} built, {running} running, {left} left");
+        if failed > 0 {
+            text.push_str(&format!(", \x1b[31m{failed} failed\x1b[0m"));
+        }
+        self.total.set_message(text);
+    }
+}
