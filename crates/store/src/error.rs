@@ -38,6 +38,20 @@ pub enum ErrorKind {
     Sandbox,
     /// Somebody asked to stop.
     Cancelled,
+    /// A store path that is not valid: not in the database.
+    NotValid,
+    /// A path that cannot be deleted, since it is alive or others refer to it.
+    InUse,
+    /// The database of a store cannot be opened, read or written, or holds nonsense.
+    Database,
+    /// Somebody else holds a lock, and waiting was not wanted.
+    Busy,
+    /// Contents that differ from what was promised: a hash or a size that does not fit.
+    Mismatch,
+    /// The store was opened for reading only.
+    ReadOnly,
+    /// Something that this crate does not do.
+    Unsupported,
     /// The underlying reader, writer or file system failed.
     Io(std::io::ErrorKind),
 }

@@ -492,7 +492,7 @@ pub fn output_path_name(drv_name: &str, output: &str) -> String {
 }
 
 /// Resolves `.`, `..` and repeated slashes of an absolute path without looking at the file system.
-fn canonical_path(path: &[u8]) -> Vec<u8> {
+pub(crate) fn canonical_path(path: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
     for part in path.split(|b| *b == b'/') {
         match part {
