@@ -22,7 +22,8 @@
 //! may be killed at any moment: what is left are files that no database entry speaks of, and these are
 //! garbage.
 //!
-//! Nothing here prints. What people may want to read goes to a function ([`LocalStore::set_messages`]).
+//! Nothing here prints. What people may want to read goes to an observer
+//! ([`LocalStore::set_observer`]).
 
 mod add;
 mod config;
@@ -40,6 +41,7 @@ pub use info::{PathInfo, Realisation};
 pub use locks::PathLocks;
 pub use query::ClosureOptions;
 
+use crate::build::events::{Level, Observer, Silent};
 use crate::derivation::{Derivation, DrvHashMemo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store_path::{StoreDir, StorePath};
@@ -49,24 +51,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// How important a message is, with the numbers of Nix's log formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MessageLevel {
-    /// Something is wrong.
-    Error = 0,
-    /// Something may be wrong.
-    Warning = 1,
-    /// What people want to see.
-    Info = 3,
-    /// With `-v`.
-    Talkative = 4,
-    /// With `--debug`.
-    Debug = 6,
-}
-
-/// Takes messages for people.
-pub type Messages = Arc<dyn Fn(MessageLevel, &str) + Send + Sync>;
-
 /// An open local store.
 pub struct LocalStore {
     config: StoreConfig,
@@ -74,7 +58,7 @@ pub struct LocalStore {
     temp_roots: Mutex<temproots::TempRoots>,
     /// Hashes modulo of derivations that were checked when they became valid.
     drv_hashes: Mutex<DrvHashMemo>,
-    messages: RwLock<Option<Messages>>,
+    observer: RwLock<Arc<dyn Observer>>,
     /// Held shared for as long as the store is open, so that nobody changes the schema meanwhile.
     _big_lock: Option<File>,
 }
@@ -103,13 +87,13 @@ impl LocalStore {
             lock_file(&lock, LockKind::Shared, true)?;
             big_lock = Some(lock);
         }
-        let connection = open_database(&config, big_lock.as_ref())?;
+        let connection = open_database(&config)?;
         Ok(Arc::new(LocalStore {
             config,
             db: Mutex::new(connection),
             temp_roots: Mutex::default(),
             drv_hashes: Mutex::default(),
-            messages: RwLock::new(None),
+            observer: RwLock::new(Arc::new(Silent)),
             _big_lock: big_lock,
         }))
     }
@@ -134,23 +118,24 @@ impl LocalStore {
         self.config.real_store_dir.join(path.base_name())
     }
 
-    /// Where messages for people go from now on; nowhere at first.
-    pub fn set_messages(&self, messages: Messages) {
+    /// Who hears of what happens from now on; nobody at first.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         *self
-            .messages
+            .observer
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(messages);
+            .unwrap_or_else(PoisonError::into_inner) = observer;
     }
 
-    pub(crate) fn say(&self, level: MessageLevel, text: impl FnOnce() -> String) {
-        let messages = self
-            .messages
+    /// Who hears of what happens.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        self.observer
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(messages) = messages {
-            messages(level, &text());
-        }
+            .clone()
+    }
+
+    pub(crate) fn say(&self, level: Level, text: impl Into<String>) {
+        self.observer().message(level, text);
     }
 
     /// Locks paths that are about to be made; see [`PathLocks::acquire`]. `None` if `wait` is false and
@@ -163,9 +148,10 @@ impl LocalStore {
         self.check_writable()?;
         let real = paths.into_iter().map(|path| self.real_path(path));
         PathLocks::acquire(real, wait, &|path| {
-            self.say(MessageLevel::Info, || {
-                format!("waiting for lock on '{}'", path.display())
-            });
+            self.say(
+                Level::Info,
+                format!("waiting for lock on '{}'", path.display()),
+            );
         })
     }
 
@@ -221,7 +207,6 @@ pub(crate) fn make_dirs(dir: &Path) -> Result<()> {
 
 fn create_dirs(config: &StoreConfig) -> Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let new_store = !config.real_store_dir.exists();
     make_dirs(&config.real_store_dir)?;
     make_store_writable(&config.real_store_dir)?;
     for dir in [
@@ -255,7 +240,6 @@ fn create_dirs(config: &StoreConfig) -> Result<()> {
             Ok(None) | Err(_) => {}
         }
     }
-    let _ = new_store;
     Ok(())
 }
 
@@ -346,7 +330,7 @@ fn schema_version(config: &StoreConfig) -> Result<u32> {
     })
 }
 
-fn open_database(config: &StoreConfig, big_lock: Option<&File>) -> Result<Connection> {
+fn open_database(config: &StoreConfig) -> Result<Connection> {
     let version = schema_version(config)?;
     match version {
         0 if config.read_only => Err(Error::new(
@@ -356,7 +340,6 @@ fn open_database(config: &StoreConfig, big_lock: Option<&File>) -> Result<Connec
         0 => {
             // Several processes may get here at once: each makes all tables that are missing, in a
             // transaction, and the version is written last.
-            let _ = big_lock;
             let connection = db::open(config, true)?;
             db::create_schema(&connection)?;
             db::prepare_migrations(&connection)?;
