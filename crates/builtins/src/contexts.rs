@@ -7,7 +7,7 @@ use crate::strings::coerced;
 use crate::table::{frame, leaf};
 use nivis_eval::context::ContextElement;
 use nivis_eval::ops::Coerce;
-use nivis_eval::{Activation, Builtin, Error, Machine, PosId, Result, Step, Value};
+use nivis_eval::{Activation, Builtin, Error, Machine, PosId, Result, Step, StringRef, Value};
 use std::collections::BTreeMap;
 
 /// The builtins of this module.
@@ -184,21 +184,24 @@ fn append_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     Ok(Step::Done(m.heap.with_context(s, context)))
 }
 
+/// The element of a context that has just one; else how many it has.
+pub(crate) fn only_element(
+    m: &Machine,
+    s: StringRef,
+) -> std::result::Result<ContextElement, usize> {
+    let mut elements = m.contexts.elements(s.context());
+    let count = elements.len();
+    elements.next().filter(|_| count == 1).cloned().ok_or(count)
+}
+
 fn add_drv_output_dependencies(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let s = coerced!(m, a, 0, Coerce::INTERPOLATION);
-    let (count, first) = {
-        let mut elements = m.contexts.elements(s.context());
-        (elements.len(), elements.next().cloned())
-    };
-    let element = match first {
-        Some(element) if count == 1 => element,
-        _ => {
-            return Err(Error::other(format!(
-                "context of string '{}' must have exactly one element, but has {count}",
-                s.to_text()
-            )));
-        }
-    };
+    let element = only_element(m, s).map_err(|count| {
+        Error::other(format!(
+            "context of string '{}' must have exactly one element, but has {count}",
+            s.to_text()
+        ))
+    })?;
     let element = match element {
         ContextElement::Path(path) if path.ends_with(b".drv") => ContextElement::DrvDeep(path),
         ContextElement::Path(path) => {

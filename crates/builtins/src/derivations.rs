@@ -5,6 +5,7 @@
 //! [`nivis_eval::Host::write_store_text`], if the host wants them.
 
 use crate::args::{Want, arguments};
+use crate::contexts::only_element;
 use crate::data;
 use crate::hashing::{require_feature, store_error};
 use crate::table::{frame, leaf};
@@ -1029,19 +1030,12 @@ fn placeholder(m: &mut Machine, args: &[Value]) -> Result<Value> {
 fn output_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let store = store_dir(m)?;
     let s = m.want_string(m.local(a, 0))?;
-    let (count, first) = {
-        let mut elements = m.contexts.elements(s.context());
-        (elements.len(), elements.next().cloned())
-    };
-    let element = match first {
-        Some(element) if count == 1 => element,
-        _ => {
-            return Err(Error::other(format!(
-                "string '{}' has {count} entries in its context. It should only have exactly one entry",
-                s.to_text()
-            )));
-        }
-    };
+    let element = only_element(m, s).map_err(|count| {
+        Error::other(format!(
+            "string '{}' has {count} entries in its context. It should only have exactly one entry",
+            s.to_text()
+        ))
+    })?;
     let (drv, chain) = match &element {
         ContextElement::Path(path) => (path.clone(), None),
         ContextElement::Output { drv, output } => (drv.clone(), Some(output.clone())),

@@ -1,6 +1,6 @@
 //! Worlds for an evaluator to live in: the real file system, and one in memory.
 
-use nivis_eval::host::Keep;
+use nivis_eval::host::{Keep, follow_links};
 use nivis_eval::machine::bytes_path;
 use nivis_eval::{AddPath, FileType, Host};
 use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
@@ -468,41 +468,13 @@ impl Host for SystemHost {
     }
 
     fn resolve_links(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut resolved = PathBuf::from("/");
-        let mut todo: Vec<std::ffi::OsString> = path
-            .components()
-            .rev()
-            .map(|c| c.as_os_str().to_owned())
-            .collect();
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            if part == "/" {
-                resolved = PathBuf::from("/");
-                continue;
-            }
-            if part == ".." {
-                resolved.pop();
-                continue;
-            }
-            if part == "." {
-                continue;
-            }
-            resolved.push(&part);
+        follow_links(path, |file| {
             // What may not be seen is no link.
-            if self.is_allowed(&resolved) && self.look(&resolved)? == Some(FileType::Symlink) {
-                links += 1;
-                if links > 1024 {
-                    return Err(io::Error::other(format!(
-                        "too many symbolic links in '{}'",
-                        path.display()
-                    )));
-                }
-                let target = self.with_physical(&resolved, |p| fs::read_link(p))?;
-                resolved.pop();
-                todo.extend(target.components().rev().map(|c| c.as_os_str().to_owned()));
+            if self.is_allowed(file) && self.look(file)? == Some(FileType::Symlink) {
+                return self.with_physical(file, |p| fs::read_link(p)).map(Some);
             }
-        }
-        Ok(resolved)
+            Ok(None)
+        })
     }
 
     fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
@@ -750,27 +722,25 @@ impl MemoryHost {
 
     /// With a file at an absolute path.
     #[must_use]
-    pub fn with_file(mut self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> MemoryHost {
-        let node = Node::File {
-            contents: contents.as_ref().to_vec(),
-            executable: false,
-        };
-        self.insert(path.as_ref(), node);
-        self
+    pub fn with_file(self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> MemoryHost {
+        self.with_regular(path.as_ref(), contents.as_ref(), false)
     }
 
     /// With an executable file at an absolute path.
     #[must_use]
-    pub fn with_program(
-        mut self,
-        path: impl AsRef<Path>,
-        contents: impl AsRef<[u8]>,
-    ) -> MemoryHost {
-        let node = Node::File {
-            contents: contents.as_ref().to_vec(),
-            executable: true,
-        };
-        self.insert(path.as_ref(), node);
+    pub fn with_program(self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> MemoryHost {
+        self.with_regular(path.as_ref(), contents.as_ref(), true)
+    }
+
+    fn with_regular(mut self, path: &Path, contents: &[u8], executable: bool) -> MemoryHost {
+        let contents = contents.to_vec();
+        self.insert(
+            path,
+            Node::File {
+                contents,
+                executable,
+            },
+        );
         self
     }
 

@@ -223,6 +223,18 @@ fn map(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     Ok(Step::Done(mapped))
 }
 
+/// What the builtins take that call the function in local 0 with the elements of the list in local 1.
+const EACH: &[(usize, Want)] = &[(0, Want::Function), (1, Want::List)];
+
+/// Calls the function with the next element; `None` after the last one. State: elements asked for, plus one.
+fn call_with_next(m: &mut Machine, a: &mut Activation) -> Result<Option<Step>> {
+    let list = m.want_list(m.local(a, 1))?;
+    Ok(list.get(a.state as usize - 1).map(|item| {
+        a.state += 1;
+        call_with(m, a, item)
+    }))
+}
+
 /// Calls the function in local 0 with an element.
 fn call_with(m: &mut Machine, a: &Activation, item: Value) -> Step {
     let f = m.local(a, 0);
@@ -303,7 +315,7 @@ fn all(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn search(m: &mut Machine, a: &mut Activation, wanted: bool) -> Result<Step> {
     // Locals: predicate, list. State: elements asked for, plus one when the arguments are checked.
     if a.state == 0 {
-        if let Some(step) = arguments(m, a, 2, &[(0, Want::Function), (1, Want::List)])? {
+        if let Some(step) = arguments(m, a, 2, EACH)? {
             return Ok(step);
         }
         a.state = 1;
@@ -313,14 +325,8 @@ fn search(m: &mut Machine, a: &mut Activation, wanted: bool) -> Result<Step> {
             return Ok(Step::Done(Value::bool(wanted)));
         }
     }
-    let list = m.want_list(m.local(a, 1))?;
-    match list.get(a.state as usize - 1) {
-        None => Ok(Step::Done(Value::bool(!wanted))),
-        Some(item) => {
-            a.state += 1;
-            Ok(call_with(m, a, item))
-        }
-    }
+    let next = call_with_next(m, a)?;
+    Ok(next.unwrap_or(Step::Done(Value::bool(!wanted))))
 }
 
 fn elem(m: &mut Machine, a: &mut Activation) -> Result<Step> {
@@ -384,7 +390,7 @@ fn concat_lists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn concat_map(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: function, list, results. State: elements asked for, plus one when the arguments are checked.
     if a.state == 0 {
-        if let Some(step) = arguments(m, a, 2, &[(0, Want::Function), (1, Want::List)])? {
+        if let Some(step) = arguments(m, a, 2, EACH)? {
             return Ok(step);
         }
         a.state = 1;
@@ -394,13 +400,9 @@ fn concat_map(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             m.push(part);
         }
     }
-    let list = m.want_list(m.local(a, 1))?;
-    match list.get(a.state as usize - 1) {
+    match call_with_next(m, a)? {
+        Some(step) => Ok(step),
         None => Ok(Step::Done(m.concat_list_locals(a, 2)?)),
-        Some(item) => {
-            a.state += 1;
-            Ok(call_with(m, a, item))
-        }
     }
 }
 
@@ -408,7 +410,7 @@ fn partition(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: predicate, list, answers. State: twice the index of the element at hand, plus 1 when the answer
     // for it is on the stack, plus 2 when the arguments are checked.
     if a.state == 0 {
-        if let Some(step) = arguments(m, a, 2, &[(0, Want::Function), (1, Want::List)])? {
+        if let Some(step) = arguments(m, a, 2, EACH)? {
             return Ok(step);
         }
         a.state = 2;
@@ -443,7 +445,7 @@ fn partition(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: function, list, names. State: elements asked for, plus one when the arguments are checked.
     if a.state == 0 {
-        if let Some(step) = arguments(m, a, 2, &[(0, Want::Function), (1, Want::List)])? {
+        if let Some(step) = arguments(m, a, 2, EACH)? {
             return Ok(step);
         }
         a.state = 1;
@@ -452,11 +454,10 @@ fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         m.want_plain_string(name)?;
         m.push(name);
     }
-    let list = m.want_list(m.local(a, 1))?;
-    if let Some(item) = list.get(a.state as usize - 1) {
-        a.state += 1;
-        return Ok(call_with(m, a, item));
+    if let Some(step) = call_with_next(m, a)? {
+        return Ok(step);
     }
+    let list = m.want_list(m.local(a, 1))?;
     let mut items = Vec::with_capacity(list.len());
     for (i, item) in list.iter().enumerate() {
         let name = m.want_string(m.local(a, 2 + i))?;

@@ -10,14 +10,7 @@ pub(crate) const fn leaf(
     function: Leaf,
     doc: &'static str,
 ) -> Builtin {
-    Builtin {
-        name,
-        args,
-        strict,
-        global: false,
-        body: Body::Leaf(function),
-        doc,
-    }
+    entry(name, args, strict, Body::Leaf(function), doc)
 }
 
 /// A builtin that evaluates or calls something on the way.
@@ -28,12 +21,22 @@ pub(crate) const fn frame(
     function: Resume,
     doc: &'static str,
 ) -> Builtin {
+    entry(name, args, strict, Body::Frame(function), doc)
+}
+
+const fn entry(
+    name: &'static str,
+    args: &'static [&'static str],
+    strict: u8,
+    body: Body,
+    doc: &'static str,
+) -> Builtin {
     Builtin {
         name,
         args,
         strict,
         global: false,
-        body: Body::Frame(function),
+        body,
         doc,
     }
 }

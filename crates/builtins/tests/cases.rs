@@ -1,14 +1,11 @@
 //! Expressions and what they evaluate to, by theme, in `cases/*.txt`.
 //!
-//! A case is an expression in one line (or several) that begin at the margin, followed by an indented line: `= ` and the
-//! printed value, or `! ` and the error's message. Lines that begin with `#` are comments. Every case
-//! is evaluated twice: plainly, and with a collection at every safepoint that overwrites whatever is not reachable
-//! from the machine's roots.
+//! `common` has the format.
+
+mod common;
 
 use nivis_builtins::host::MemoryHost;
-use nivis_eval::print::PrintOptions;
-use nivis_eval::{Machine, Origin, Settings, ops};
-use std::path::Path;
+use nivis_eval::{Host, Settings};
 use std::rc::Rc;
 
 fn files() -> MemoryHost {
@@ -27,70 +24,13 @@ fn files() -> MemoryHost {
         )
 }
 
-fn evaluate(expression: &str, stress: bool) -> String {
-    let mut m = Machine::new(Rc::new(files()), Settings::default());
-    nivis_builtins::install(&mut m);
-    if stress {
-        m.set_stress();
-    }
-    let value = m
-        .load_text(
-            expression.as_bytes(),
-            Origin::Text("case".into()),
-            Path::new("/t"),
-        )
-        .and_then(|v| m.force(v))
-        .and_then(|v| m.run_native(ops::force_deep, &[v]));
-    match value {
-        Ok(v) => {
-            let text = m.print(v, &PrintOptions::CLASSIC);
-            format!("= {}", String::from_utf8_lossy(&text))
-        }
-        Err(e) => format!("! {}", e.message()),
-    }
-}
-
-fn run(theme: &str, cases: &str) {
-    let mut expression = String::new();
-    let mut failed = Vec::new();
-    let mut count = 0;
-    for (number, line) in cases.lines().enumerate() {
-        if line.starts_with('#') || line.trim().is_empty() {
-            continue;
-        }
-        if !line.starts_with(' ') {
-            expression.push_str(line);
-            expression.push('\n');
-            continue;
-        }
-        count += 1;
-        for stress in [false, true] {
-            let found = evaluate(&expression, stress);
-            if found != line.trim() {
-                let number = number + 1;
-                failed.push(format!(
-                    "{theme}.txt:{number} (stress: {stress})\n{expression}  expected {}\n  found    {found}",
-                    line.trim()
-                ));
-            }
-        }
-        expression.clear();
-    }
-    assert!(count > 0, "no cases in {theme}.txt");
-    assert!(
-        failed.is_empty(),
-        "{} failed:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
-}
-
 macro_rules! themes {
     ($($theme:ident)*) => {
         $(
             #[test]
             fn $theme() {
-                run(stringify!($theme), include_str!(concat!("cases/", stringify!($theme), ".txt")));
+                let cases = include_str!(concat!("cases/", stringify!($theme), ".txt"));
+                common::run(stringify!($theme), cases, &Settings::default(), || Rc::new(files()));
             }
         )*
     };
@@ -105,16 +45,8 @@ fn messages(text: &str, settings: Settings) -> (bool, Vec<String>) {
             .with_file("/t/noisy.nix", "builtins.trace \"evaluated\" { a = 1; }")
             .with_link("/t/other.nix", "noisy.nix"),
     );
-    let mut m = Machine::new(Rc::clone(&host) as Rc<dyn nivis_eval::Host>, settings);
-    nivis_builtins::install(&mut m);
-    let value = m
-        .load_text(
-            text.as_bytes(),
-            Origin::Text("case".into()),
-            Path::new("/t"),
-        )
-        .and_then(|v| m.force(v))
-        .and_then(|v| m.run_native(ops::force_deep, &[v]));
+    let mut m = common::machine(Rc::clone(&host) as Rc<dyn Host>, settings);
+    let value = common::value(&mut m, text.as_bytes());
     let shown = host
         .messages()
         .iter()

@@ -4,12 +4,12 @@
 //! theme, and fail when a difference disappears or grows, so that the page is corrected with it. The second is
 //! rendered from the table; `NIVIS_BLESS=1 cargo test -p nivis-builtins --test compatibility` writes it anew.
 
+mod common;
+
 use nivis_builtins::host::MemoryHost;
 use nivis_builtins::{CONSTANTS, tables};
-use nivis_eval::print::PrintOptions;
-use nivis_eval::{Machine, Origin, Settings, ops};
+use nivis_eval::Settings;
 use std::fmt::Write;
-use std::path::Path;
 use std::rc::Rc;
 
 /// The value, completely evaluated and printed, or the error's message after `! `.
@@ -22,15 +22,10 @@ fn evaluate(expression: impl AsRef<[u8]>) -> String {
 }
 
 fn evaluate_with(settings: Settings, expression: &[u8]) -> String {
-    let mut m = Machine::new(Rc::new(MemoryHost::new()), settings);
-    nivis_builtins::install(&mut m);
-    let value = m
-        .load_text(expression, Origin::Text("case".into()), Path::new("/t"))
-        .and_then(|v| m.force(v))
-        .and_then(|v| m.run_native(ops::force_deep, &[v]));
-    match value {
-        Ok(v) => String::from_utf8_lossy(&m.print(v, &PrintOptions::CLASSIC)).into_owned(),
-        Err(e) => format!("! {}", e.message()),
+    let found = common::evaluate(Rc::new(MemoryHost::new()), settings, expression, false);
+    match found.strip_prefix("= ") {
+        Some(value) => value.to_string(),
+        None => found,
     }
 }
 
@@ -296,15 +291,8 @@ fn sources() {
 #[test]
 fn the_old_meaning_of_or_gives_no_warning() {
     let host = Rc::new(MemoryHost::new());
-    let mut m = Machine::new(host.clone(), Settings::default());
-    nivis_builtins::install(&mut m);
-    let value = m
-        .load_text(
-            b"let or = 1; f = x: x; in builtins.head [ f or ]",
-            Origin::Text("case".into()),
-            Path::new("/t"),
-        )
-        .and_then(|v| m.force(v));
+    let mut m = common::machine(host.clone(), Settings::default());
+    let value = common::value(&mut m, b"let or = 1; f = x: x; in builtins.head [ f or ]");
     assert_eq!(value.ok().and_then(|v| v.as_int()), Some(1));
     assert!(host.messages().is_empty());
 }

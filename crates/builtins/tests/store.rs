@@ -1,13 +1,12 @@
 //! Strings, files, contexts, derivations and data formats: expressions and what they evaluate to, in `store/*.txt`.
 //!
-//! The format is that of `cases.rs`: an expression at the margin, then an indented line, `= ` and the printed value or `! ` and the
-//! error's message. Every case is evaluated twice, plainly and with a collection at every safepoint. Store paths
-//! and messages are what C++ Nix 2.34.8 gives for the same files on disk, where the comment `# own` does not say
-//! otherwise.
+//! `common` has the format. Store paths and messages are what C++ Nix 2.34.8 gives for the same files on disk, where the
+//! comment `# own` does not say otherwise.
+
+mod common;
 
 use nivis_builtins::host::{Access, MemoryHost, SystemHost};
-use nivis_eval::print::PrintOptions;
-use nivis_eval::{Host, Machine, Origin, Settings, ops};
+use nivis_eval::{Host, Settings};
 use nivis_store::StoreDir;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -41,58 +40,8 @@ fn features() -> Settings {
     }
 }
 
-fn evaluate(host: Rc<dyn Host>, settings: Settings, expression: &str, stress: bool) -> String {
-    let mut m = Machine::new(host, settings);
-    nivis_builtins::install(&mut m);
-    if stress {
-        m.set_stress();
-    }
-    let value = m
-        .load_text(
-            expression.as_bytes(),
-            Origin::Text("case".into()),
-            Path::new("/t"),
-        )
-        .and_then(|v| m.force(v))
-        .and_then(|v| m.run_native(ops::force_deep, &[v]));
-    match value {
-        Ok(v) => {
-            let text = m.print(v, &PrintOptions::CLASSIC);
-            format!("= {}", String::from_utf8_lossy(&text))
-        }
-        Err(e) => format!("! {}", e.message()),
-    }
-}
-
-fn run(theme: &str, cases: &str) {
-    let mut expression = String::new();
-    let mut failed = Vec::new();
-    for (number, line) in cases.lines().enumerate() {
-        if line.starts_with('#') || line.trim().is_empty() {
-            continue;
-        }
-        if !line.starts_with(' ') {
-            expression.push_str(line);
-            expression.push('\n');
-            continue;
-        }
-        for stress in [false, true] {
-            let found = evaluate(Rc::new(world()), features(), &expression, stress);
-            if found != line.trim() {
-                let (number, expected) = (number + 1, line.trim());
-                failed.push(format!(
-                    "{theme}.txt:{number} (stress: {stress})\n{expression}  expected {expected}\n  found    {found}"
-                ));
-            }
-        }
-        expression.clear();
-    }
-    assert!(
-        failed.is_empty(),
-        "{} failed:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+fn evaluate(host: Rc<dyn Host>, settings: Settings, expression: &str) -> String {
+    common::evaluate(host, settings, expression.as_bytes(), false)
 }
 
 macro_rules! themes {
@@ -100,7 +49,8 @@ macro_rules! themes {
         $(
             #[test]
             fn $theme() {
-                run(stringify!($theme), include_str!(concat!("store/", stringify!($theme), ".txt")));
+                let cases = include_str!(concat!("store/", stringify!($theme), ".txt"));
+                common::run(stringify!($theme), cases, &features(), || Rc::new(world()));
             }
         )*
     };
@@ -112,12 +62,7 @@ themes!(contexts data derivations files order strings);
 fn texts_that_evaluation_writes_reach_the_host() {
     let host = Rc::new(world());
     let text = "derivation { name = \"a\"; builder = \"b\"; system = \"c\"; script = builtins.toFile \"s\" \"t\"; }";
-    let drv = evaluate(
-        host.clone(),
-        features(),
-        &format!("({text}).drvPath"),
-        false,
-    );
+    let drv = evaluate(host.clone(), features(), &format!("({text}).drvPath"));
     let texts = host.texts();
     let drv = drv.trim_matches(['=', ' ', '"']).as_bytes();
     let aterm = String::from_utf8(texts[drv].clone()).unwrap();
@@ -185,7 +130,7 @@ fn sources_and_derivations_are_written_to_a_store() {
         sources.join("d").display(),
         sources.display()
     );
-    let drv = evaluate(host, features(), &text, false);
+    let drv = evaluate(host, features(), &text);
     let written = |name: &str| {
         let mut all = std::fs::read_dir(&store)
             .unwrap()
@@ -201,7 +146,7 @@ fn sources_and_derivations_are_written_to_a_store() {
     let parsed = nivis_store::Derivation::parse_aterm(&StoreDir::default(), "a", &aterm).unwrap();
     assert_eq!(parsed.input_srcs.len(), 2);
     // The same path as that of the same files in memory.
-    let in_memory = evaluate(Rc::new(world()), features(), "\"${./files/d}\"", false);
+    let in_memory = evaluate(Rc::new(world()), features(), "\"${./files/d}\"");
     let d = written("-d");
     assert!(
         in_memory.contains(&*d.file_name().unwrap().to_string_lossy()),
@@ -246,7 +191,6 @@ fn restrictions_hide_what_is_not_allowed() {
                 host.clone(),
                 features(),
                 &text.replace("DIR", &shown.to_string()),
-                false,
             )
         };
         let forbidden = |path: &str| {
@@ -284,7 +228,7 @@ fn deep_and_endless_values_end_in_errors() {
         "let x = [ x ]; in builtins.toXML x",
     ] {
         assert_eq!(
-            evaluate(Rc::new(world()), features(), text, false),
+            evaluate(Rc::new(world()), features(), text),
             overflow,
             "{text}"
         );
@@ -294,8 +238,7 @@ fn deep_and_endless_values_end_in_errors() {
         evaluate(
             Rc::new(world()),
             features(),
-            &format!("builtins.length (builtins.fromJSON ({nested}))"),
-            false
+            &format!("builtins.length (builtins.fromJSON ({nested}))")
         ),
         "= 1"
     );
@@ -303,8 +246,7 @@ fn deep_and_endless_values_end_in_errors() {
         evaluate(
             Rc::new(world()),
             features(),
-            &format!("builtins.toJSON (builtins.fromJSON ({nested}))"),
-            false
+            &format!("builtins.toJSON (builtins.fromJSON ({nested}))")
         ),
         overflow
     );
@@ -320,29 +262,16 @@ fn endless_output_meets_the_limits() {
             memory_limit: 64 << 20,
             ..features()
         };
-        let found = evaluate(
-            Rc::new(world()),
-            settings,
-            &text.replace("WRITE", write),
-            false,
-        );
+        let found = evaluate(Rc::new(world()), settings, &text.replace("WRITE", write));
         assert!(found.starts_with("! out of memory"), "{found}");
     }
 }
 
 #[test]
 fn traces_name_derivation_and_attribute() {
-    let mut m = Machine::new(Rc::new(world()), features());
-    nivis_builtins::install(&mut m);
+    let mut m = common::machine(Rc::new(world()), features());
     let text = "(derivation { name = \"a\"; builder = \"b\"; system = \"c\"; src = throw \"oh\"; }).drvPath";
-    let error = m
-        .load_text(
-            text.as_bytes(),
-            Origin::Text("case".into()),
-            Path::new("/t"),
-        )
-        .and_then(|v| m.force(v))
-        .unwrap_err();
+    let error = common::value(&mut m, text.as_bytes()).unwrap_err();
     let steps: Vec<&str> = error
         .trace()
         .into_iter()

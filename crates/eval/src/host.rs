@@ -1,6 +1,7 @@
 //! Everything outside the evaluator, behind one trait.
 
 use crate::context::ContextElement;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,40 +68,10 @@ pub trait Host {
     /// Whether the file system of this path tells no lies about symbolic links, so that nothing needs resolving.
     /// The default asks [`Host::file_type`] for every component; a host without links can skip that.
     fn resolve_links(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut resolved = PathBuf::from("/");
-        let mut todo: Vec<std::ffi::OsString> = path
-            .components()
-            .rev()
-            .map(|c| c.as_os_str().to_owned())
-            .collect();
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            if part == "/" {
-                resolved = PathBuf::from("/");
-                continue;
-            }
-            if part == ".." {
-                resolved.pop();
-                continue;
-            }
-            if part == "." {
-                continue;
-            }
-            resolved.push(&part);
-            if self.file_type(&resolved)? == Some(FileType::Symlink) {
-                links += 1;
-                if links > 1024 {
-                    return Err(io::Error::other(format!(
-                        "too many symbolic links in '{}'",
-                        path.display()
-                    )));
-                }
-                let target = self.read_link(&resolved)?;
-                resolved.pop();
-                todo.extend(target.components().rev().map(|c| c.as_os_str().to_owned()));
-            }
-        }
-        Ok(resolved)
+        follow_links(path, |file| match self.file_type(file)? {
+            Some(FileType::Symlink) => self.read_link(file).map(Some),
+            _ => Ok(None),
+        })
     }
 
     /// Puts a file or folder into the store under `name` and returns its store path; in read-only
@@ -159,6 +130,54 @@ pub trait Host {
             }
         }
     }
+}
+
+/// The absolute path that is meant by one with symbolic links in it, the last component included; for [`Host::resolve_links`].
+///
+/// `target` is asked for every component, with the resolved path up to it, where that leads if it is a link. What does not
+/// exist is no link.
+///
+/// # Errors
+/// What `target` reports, and more links than any honest path has.
+pub fn follow_links(
+    path: &Path,
+    mut target: impl FnMut(&Path) -> io::Result<Option<PathBuf>>,
+) -> io::Result<PathBuf> {
+    /// As many as C++ Nix follows.
+    const LINKS: u32 = 1024;
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        parts.map(|c| c.as_os_str().to_owned()).collect()
+    };
+    let mut resolved = PathBuf::from("/");
+    let mut todo = parts(path);
+    let mut links = 0;
+    while let Some(part) = todo.pop() {
+        if part == "/" {
+            resolved = PathBuf::from("/");
+            continue;
+        }
+        if part == ".." {
+            resolved.pop();
+            continue;
+        }
+        if part == "." {
+            continue;
+        }
+        resolved.push(&part);
+        if let Some(target) = target(&resolved)? {
+            links += 1;
+            if links > LINKS {
+                return Err(io::Error::other(format!(
+                    "too many symbolic links in '{}'",
+                    path.display()
+                )));
+            }
+            resolved.pop();
+            todo.append(&mut parts(&target));
+        }
+    }
+    Ok(resolved)
 }
 
 /// Decides by the full path whether a file is taken.
