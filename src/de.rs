@@ -77,8 +77,11 @@ impl Deserializer<'_> {
     /// The text of a string, a path, or a set that can be coerced; `None` of anything else.
     fn text(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let value = self.forced()?;
-        if let Some(s) = value.as_string().or(value.as_path()) {
+        if let Some(s) = value.as_string() {
             return Ok(Some(s.bytes().to_vec()));
+        }
+        if let Some(path) = value.as_path() {
+            return Ok(Some(nivis_eval::own::text(path.bytes()).to_vec()));
         }
         let known = self.m.known;
         let coercible = value

@@ -6,6 +6,7 @@
 use crate::packages::{is_derivation, position_of};
 use nivis_builtins::pure::json;
 use nivis_builtins::pure::xml::Writer;
+use nivis_eval::own;
 use nivis_eval::print::{PrintOptions, print_name};
 use nivis_eval::{
     AttrsRef, Error, ErrorKind, ListRef, Machine, PosId, Result, SourceSpan, Symbol, Type, Value,
@@ -164,7 +165,7 @@ fn json_open(
                     let copied = ops::copy_to_store(m, path)?;
                     json_string(m.want_string(copied)?.bytes(), out)?;
                 } else {
-                    json_string(path.bytes(), out)?;
+                    json_string(own::text(path.bytes()), out)?;
                 }
             }
             Type::List => return Ok(value.as_list().map(|l| Container::List(l, 0))),
@@ -333,7 +334,7 @@ fn xml_value(
         Type::String => simple(doc, "string", m.want_string(value)?.bytes()),
         Type::Path => {
             if let Some(path) = value.as_path() {
-                simple(doc, "path", path.bytes());
+                simple(doc, "path", &own::shown(path.bytes()));
             }
         }
         Type::Thunk | Type::External => doc.empty("unevaluated", &[]),

@@ -5,6 +5,7 @@ use crate::files::realised_path;
 use crate::scratch;
 use crate::table::{frame, leaf};
 use nivis_eval::machine::bytes_path;
+use nivis_eval::own;
 use nivis_eval::print::PrintOptions;
 use nivis_eval::{
     Activation, Builtin, Error, ErrorKind, Machine, Result, SourceSpan, Step, Value, ops,
@@ -258,6 +259,9 @@ fn import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         let path = m.pop();
         m.want_string(path)?
     };
+    if own::inside(path.bytes()).is_some() {
+        return crate::own::load(m, path.bytes()).map(Step::Done);
+    }
     if let Some(step) = crate::imported::derivation(m, path)? {
         return Ok(step);
     }
@@ -290,6 +294,10 @@ fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let scope = m.want_attrs(m.local(a, 0))?;
     let path = m.want_string(m.local(a, 1))?;
     let variables: Vec<_> = scope.iter().map(|(name, value, _)| (name, value)).collect();
-    let file = m.load_file_with(bytes_path(path.bytes()), &variables)?;
+    let file = if own::inside(path.bytes()).is_some() {
+        crate::own::load_with(m, path.bytes(), &variables)?
+    } else {
+        m.load_file_with(bytes_path(path.bytes()), &variables)?
+    };
     Ok(Step::Done(file))
 }

@@ -9,6 +9,7 @@ use crate::table::{frame, leaf};
 use nivis_eval::context::ContextId;
 use nivis_eval::heap::{AttrsRef, StringRef};
 use nivis_eval::ops::{self, Coerce};
+use nivis_eval::own;
 use nivis_eval::{
     Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, Step, Symbol, Type, Value,
 };
@@ -195,7 +196,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
                 let shown = if copy {
                     ops::copy_to_store(m, path)?
                 } else {
-                    path.value()
+                    m.string(own::text(path.bytes()))
                 };
                 json_string(m, m.want_string(shown)?, text)?;
             }
@@ -603,7 +604,7 @@ fn xml_step(
             }
             Type::Path => {
                 let Some(path) = v.as_path() else { continue };
-                writer.empty("path", &[("value", path.bytes())]);
+                writer.empty("path", &[("value", &own::shown(path.bytes()))]);
             }
             Type::External => writer.empty("unevaluated", &[]),
             Type::Function => function(m, v, options, document),

@@ -3,6 +3,7 @@
 use crate::args::{Want, arguments};
 use crate::derivations;
 use crate::hashing::store_error;
+use crate::own::host_of;
 use crate::pure::path as text;
 use crate::scratch;
 use crate::table::frame;
@@ -10,9 +11,9 @@ use nivis_eval::context::ContextElement;
 use nivis_eval::heap::StringRef;
 use nivis_eval::machine::{bytes_path, canonical_path, host_error};
 use nivis_eval::ops::{self, Coerce};
+use nivis_eval::own;
 use nivis_eval::{
-    Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, Origin, PosId, Result, Step,
-    Value,
+    Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, PosId, Result, Step, Value,
 };
 use nivis_store::{Hash, HashAlgorithm};
 use std::collections::HashSet;
@@ -216,12 +217,13 @@ macro_rules! path_argument {
 
 /// The contents of a file.
 pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
+    let host = host_of(m, path.bytes());
     let path = bytes_path(path.bytes());
-    m.host.read_file(path).map_err(|e| {
+    host.read_file(path).map_err(|e| {
         // What is missing may be what a link leads to.
         let missing = e.kind() == std::io::ErrorKind::NotFound;
         let resolved = if missing {
-            m.host.resolve_links(path).ok()
+            host.resolve_links(path).ok()
         } else {
             None
         };
@@ -237,8 +239,8 @@ fn path_exists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         .as_string()
         .is_some_and(|s| s.bytes().ends_with(b"/") || s.bytes().ends_with(b"/."));
     let path = path_argument!(m, a, 0, realised_path);
+    let host = host_of(m, path.bytes());
     let path = bytes_path(path.bytes());
-    let host = Rc::clone(&m.host);
     let found = if folder {
         host.resolve_links(path)
             .and_then(|path| host.file_type(&path))
@@ -293,8 +295,9 @@ fn read_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, realised_path);
+    let host = host_of(m, path.bytes());
     let shown = bytes_path(path.bytes());
-    let entries = m.host.read_dir(shown).map_err(|e| match e.kind() {
+    let entries = host.read_dir(shown).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotADirectory => Error::new(
             ErrorKind::Host,
             format!(
@@ -319,10 +322,11 @@ fn type_string(m: &mut Machine, kind: FileType) -> Value {
 
 fn read_file_type(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, realised_path);
+    let host = host_of(m, path.bytes());
     let shown = bytes_path(path.bytes());
     // The folders on the way have to be real ones.
     for folder in shown.ancestors().skip(1) {
-        if m.host
+        if host
             .file_type(folder)
             .is_ok_and(|kind| kind == Some(FileType::Symlink))
         {
@@ -332,17 +336,18 @@ fn read_file_type(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             ));
         }
     }
-    match m.host.file_type(shown).map_err(|e| host_error(&e, shown))? {
+    match host.file_type(shown).map_err(|e| host_error(&e, shown))? {
         Some(kind) => Ok(Step::Done(type_string(m, kind))),
-        None => Err(Error::new(
-            ErrorKind::Host,
-            format!("path '{}' does not exist", shown.display()),
-        )),
+        None => Err(host_error(&std::io::ErrorKind::NotFound.into(), shown)),
     }
 }
 
 fn to_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = path_argument!(m, a, 0, absolute_path);
+    let text = own::text(path.bytes());
+    if text.len() != path.len() {
+        return Ok(Step::Done(m.string(text)));
+    }
     Ok(Step::Done(path.value()))
 }
 
@@ -383,9 +388,6 @@ fn store_path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 }
 
 // ---- the search path ------------------------------------------------------------------------------
-
-/// Where the files that belong to Nix itself are, as far as programs can see.
-const OWN_FILES: &str = "/__corepkgs__";
 
 fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: search path, name, then per entry looked at: its prefix and its path. State: what is being waited for.
@@ -442,7 +444,9 @@ fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         }
     }
     if let Some(own) = name.bytes().strip_prefix(b"nix/") {
-        return own_file(m, own).map(Step::Done);
+        let inside = canonical_path(own);
+        let inside = inside.strip_suffix(b"/").unwrap_or(&inside);
+        return Ok(Step::Done(m.heap.path(&[own::ROOT, inside].concat())));
     }
     let shown = name.to_text();
     Err(Error::new(
@@ -525,21 +529,6 @@ fn is_url(entry: &[u8]) -> bool {
     entry.starts_with(b"channel:")
         || entry.starts_with(b"flake:")
         || memchr::memmem::find(entry, b"://").is_some()
-}
-
-/// The path of a file of Nix itself.
-fn own_file(m: &mut Machine, name: &[u8]) -> Result<Value> {
-    let path = canonical_path(&[OWN_FILES.as_bytes(), b"/", name].concat());
-    if name == b"fetchurl.nix" && !m.is_loaded(bytes_path(&path)) {
-        let file = bytes_path(&path);
-        let value = m.load_text(
-            include_bytes!("fetchurl.nix"),
-            Origin::Text("<nix/fetchurl.nix>".into()),
-            Path::new("/"),
-        )?;
-        m.preload(file, value);
-    }
-    Ok(m.heap.path(&path))
 }
 
 // ---- into the store -------------------------------------------------------------------------------
@@ -694,6 +683,9 @@ fn tail_add(
     recursive: bool,
     hash: Value,
 ) -> Result<Step> {
+    if own::inside(path.bytes()).is_some() {
+        return Err(own::not_in_store(path.bytes()));
+    }
     realise(m, path)?;
     m.push(path.value());
     m.push(name);

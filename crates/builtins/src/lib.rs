@@ -27,6 +27,7 @@ mod imported;
 mod install;
 mod lists;
 mod numbers;
+mod own;
 mod scratch;
 mod sort;
 mod strings;

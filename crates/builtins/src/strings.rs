@@ -6,6 +6,7 @@ use crate::pure::{path, replace, version};
 use crate::table::{frame, leaf};
 use nivis_eval::heap::StringRef;
 use nivis_eval::ops::{self, Coerce};
+use nivis_eval::own;
 use nivis_eval::{Activation, Builtin, Error, Machine, PosId, Result, Step, Value};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
@@ -402,6 +403,9 @@ fn base_name_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 fn dir_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let v = m.local(a, 0);
     if let Some(path) = v.as_path() {
+        if path.bytes() == own::ROOT {
+            return Ok(Step::Done(v));
+        }
         return Ok(Step::Done(m.heap.path(path::dir_of(path.bytes()))));
     }
     let s = coerced!(m, a, 0, Coerce::PATH);

@@ -20,6 +20,7 @@ pub mod lint;
 pub mod machine;
 pub mod native;
 pub mod ops;
+pub mod own;
 pub mod position;
 pub mod print;
 pub mod signature;

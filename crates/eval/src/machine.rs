@@ -2906,11 +2906,10 @@ pub fn canonical_path(path: &[u8]) -> Vec<u8> {
 
 /// The error for what a host reports about a path.
 pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
+    let shown = crate::own::shown(path.as_os_str().as_encoded_bytes());
+    let shown = bytes_path(&shown).display();
     if e.kind() == std::io::ErrorKind::NotFound {
-        return Error::new(
-            ErrorKind::Host,
-            format!("path '{}' does not exist", path.display()),
-        );
+        return Error::new(ErrorKind::Host, format!("path '{}' does not exist", shown));
     }
     // What does not come from the system is the host's own text.
     if e.kind() == std::io::ErrorKind::PermissionDenied && e.raw_os_error().is_none() {
@@ -2919,8 +2918,5 @@ pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     if e.kind() == std::io::ErrorKind::Other && e.raw_os_error().is_none() {
         return Error::new(ErrorKind::Host, e.to_string());
     }
-    Error::new(
-        ErrorKind::Host,
-        format!("cannot read '{}': {e}", path.display()),
-    )
+    Error::new(ErrorKind::Host, format!("cannot read '{}': {e}", shown))
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{AttrsRef, StringRef};
 use crate::machine::{Machine, bytes_path, canonical_path};
 use crate::native::{Activation, Step};
+use crate::own;
 use crate::value::{Type, Value};
 
 /// `-`, `*` and `/` (`+` also joins strings: see `add`).
@@ -636,6 +637,9 @@ pub fn float_text(f: f64) -> String {
 /// What the host reports.
 pub fn copy_to_store(m: &mut Machine, path: StringRef) -> Result<Value> {
     let bytes = path.bytes();
+    if own::inside(bytes).is_some() {
+        return Err(own::not_in_store(bytes));
+    }
     let name = bytes.rsplit(|b| *b == b'/').next().unwrap_or(b"");
     if bytes.ends_with(b".drv") {
         return Err(Error::other(format!(
@@ -689,6 +693,10 @@ pub fn coerce_to_string(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             if let Some(path) = v.as_path() {
                 if mode.0 & Coerce::COPY != 0 {
                     return Ok(Step::Done(copy_to_store(m, path)?));
+                }
+                let text = own::text(path.bytes());
+                if text.len() != path.len() {
+                    return Ok(Step::Done(m.string(text)));
                 }
                 return Ok(Step::Done(path.value()));
             }

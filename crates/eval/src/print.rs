@@ -201,7 +201,7 @@ impl Machine {
                 }
                 Type::Path => {
                     if let Some(p) = value.as_path() {
-                        out.extend_from_slice(p.bytes());
+                        out.extend_from_slice(&crate::own::shown(p.bytes()));
                     }
                 }
                 Type::External => out.extend_from_slice("«external»".as_bytes()),
