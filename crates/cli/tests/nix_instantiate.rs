@@ -467,6 +467,20 @@ fn statistics() {
         text.contains("\"nrFunctionCalls\": 1,") && text.contains("\"nrOpUpdates\": 1,"),
         "{text}"
     );
+    // Collections show when there are some.
+    let args = [
+        "--eval",
+        "-E",
+        "builtins.foldl' (a: i: builtins.length (builtins.genList (x: [ x ]) 1000)) 0 (builtins.genList (x: x) 30000)",
+    ];
+    assert_eq!(dir.nix_instantiate_with(&args, &env, "").quiet(), "1000\n");
+    let text = std::fs::read_to_string(&file).expect("the statistics are written");
+    assert!(
+        text.contains("\"cycles\": ") && !text.contains("\"cycles\": 0,"),
+        "{text}"
+    );
+    assert!(!text.contains("\"gc\": 0,"), "{text}");
+    let args = ["--eval", "-E", "1"];
     let shown = dir.nix_instantiate_with(&args, &[("NIX_SHOW_STATS", "1")], "");
     assert!(shown.err.starts_with("{\n  \"cpuTime\""), "{}", shown.err);
 }

@@ -83,7 +83,7 @@ struct Block {
 pub struct Stats {
     /// Thunks created.
     pub thunks: u64,
-    /// Thunks that were asked for and already had their value.
+    /// Suspended selections that could be done at once instead, without a thunk.
     pub avoided: u64,
     /// Calls of functions written in Nix.
     pub function_calls: u64,
@@ -113,6 +113,10 @@ pub struct Stats {
     pub strings: u64,
     /// Shapes created.
     pub shapes: u64,
+    /// Bytes handed out before the last collection, rounded up as [`Heap::taken_bytes`] are.
+    pub bytes_before: u64,
+    /// Time spent in collections.
+    pub collecting: std::time::Duration,
 }
 
 /// The memory of one evaluator.
@@ -274,6 +278,16 @@ impl Heap {
     /// Bytes handed out since the last collection, rounded up to blocks and free runs.
     pub fn taken_bytes(&self) -> usize {
         self.taken
+    }
+
+    /// Bytes handed out in all, freed ones included.
+    pub fn total_bytes(&self) -> u64 {
+        self.stats.bytes_before + self.taken as u64
+    }
+
+    /// How often garbage was collected.
+    pub fn collections(&self) -> u64 {
+        self.collections
     }
 
     /// Bytes of the objects that the last collection found alive.
@@ -928,6 +942,7 @@ impl Heap {
         });
         self.mapped = mapped;
         self.live = live;
+        self.stats.bytes_before += self.taken as u64;
         self.taken = 0;
         self.exhausted = self.mapped > self.limit && live > self.limit / 4 * 3;
         self.next = 0;

@@ -826,6 +826,7 @@ impl Machine {
     /// at its safepoint: values in local variables of the caller are not seen, those that are
     /// [rooted](Machine::root) are.
     pub fn collect(&mut self) {
+        let begin = std::time::Instant::now();
         let mut marker = Marker::new(&mut self.heap);
         // A claimed application or selection goes back to what it was when it is cancelled, so that must stay.
         for f in &self.frames {
@@ -886,6 +887,7 @@ impl Machine {
         } else {
             self.heap.finish_marking();
         }
+        self.heap.stats.collecting += begin.elapsed();
     }
 
     // ---- frames ---------------------------------------------------------------------------------------
@@ -1716,7 +1718,10 @@ impl Machine {
                 Op::DelaySelect(i) => {
                     let v = top!().resolved();
                     match v.as_attrs().and_then(|attrs| self.lookup(attrs, i)) {
-                        Some(value) => set_top!(value),
+                        Some(value) => {
+                            self.heap.stats.avoided += 1;
+                            set_top!(value);
+                        }
                         None => {
                             self.stack.pop();
                             jump!(self.tables.sites[i as usize].jump);
