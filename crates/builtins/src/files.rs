@@ -5,6 +5,7 @@ use crate::derivations;
 use crate::hashing::store_error;
 use crate::own::host_of;
 use crate::pure::path as text;
+use crate::pure::replace::replace_strings;
 use crate::scratch;
 use crate::table::frame;
 use nivis_eval::context::ContextElement;
@@ -179,20 +180,32 @@ pub(crate) fn realised_path(m: &mut Machine, a: &mut Activation) -> Result<Step>
     }
     let path = m.pop();
     let path = m.want_string(path)?;
-    realise(m, path)?;
-    Ok(Step::Done(path.value()))
+    Ok(Step::Done(realise(m, path)?.value()))
 }
 
-fn realise(m: &mut Machine, s: StringRef) -> Result<()> {
+/// Sees to it that what the context names is there. In the result, the paths of outputs stand where placeholders stood.
+fn realise(m: &mut Machine, s: StringRef) -> Result<StringRef> {
     if s.context().is_empty() {
-        return Ok(());
+        return Ok(s);
     }
     let host = Rc::clone(&m.host);
-    for element in m.contexts.elements(s.context()) {
-        host.realise(element)
-            .map_err(|e| Error::new(ErrorKind::Host, e.to_string()))?;
+    let elements: Vec<&ContextElement> = m.contexts.elements(s.context()).collect();
+    let rewrites = host
+        .realise_context(&elements)
+        .map_err(|e| Error::new(ErrorKind::Host, e.to_string()))?;
+    if rewrites
+        .iter()
+        .all(|(placeholder, _)| memchr::memmem::find(s.bytes(), placeholder).is_none())
+    {
+        return Ok(s);
     }
-    Ok(())
+    let from: Vec<&[u8]> = rewrites.iter().map(|(from, _)| from.as_slice()).collect();
+    let rewritten = replace_strings(&from, s.bytes(), |i, out: &mut Vec<u8>| {
+        out.extend(rewrites.get(i).map(|(_, to)| to.as_slice()).unwrap_or_default());
+        Ok::<(), Error>(())
+    })?;
+    let rewritten = m.heap.string(&rewritten, s.context());
+    m.want_string(rewritten)
 }
 
 /// The first step of a builtin whose argument `index` is a path to be read, and its path after that.
@@ -399,7 +412,7 @@ fn find_file(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     } else if a.state == COERCED {
         let path = m.pop();
         let path = m.want_string(path)?;
-        realise(m, path)?;
+        let path = realise(m, path)?;
         m.push(path.value());
     }
     a.state = 0;
@@ -686,7 +699,7 @@ fn tail_add(
     if own::inside(path.bytes()).is_some() {
         return Err(own::not_in_store(path.bytes()));
     }
-    realise(m, path)?;
+    let path = realise(m, path)?;
     m.push(path.value());
     m.push(name);
     m.push(filter);
@@ -695,9 +708,14 @@ fn tail_add(
     Ok(Step::TailRun(add, 5))
 }
 
-/// The files that a filter kept.
+/// What is known of what is added before it is.
 #[derive(Default)]
-struct Kept(HashSet<Vec<u8>>);
+struct Kept {
+    /// The files that a filter kept.
+    files: HashSet<Vec<u8>>,
+    /// What the store object refers to that the path is in, sorted.
+    references: Vec<Vec<u8>>,
+}
 
 /// Puts a file or folder into the store. Locals: path, name, filter or null, whether the archive is hashed, the bytes of
 /// the expected SHA-256 or null.
@@ -714,6 +732,13 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state = 1;
         let path = m.want_string(m.local(a, 0))?;
         let shown = bytes_path(path.bytes());
+        if !path.context().is_empty() {
+            let store = derivations::store_dir(m)?;
+            if let Ok((object, _)) = store.split(path.bytes()) {
+                kept.references = host.references(store.print(&object).as_bytes());
+                kept.references.sort();
+            }
+        }
         let root = host
             .resolve_links(shown)
             .map_err(|e| host_error(&e, shown))?;
@@ -734,7 +759,7 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         if m.want_bool(keep)? {
             let entry = m.want_string(entry)?;
             let file = entry.bytes().get(1..).unwrap_or_default();
-            kept.0.insert(file.to_vec());
+            kept.files.insert(file.to_vec());
             if entry.bytes().first() == Some(&b'd') {
                 push_entries(m, file)?;
             }
@@ -760,7 +785,7 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let path = m.want_string(m.local(a, 0))?;
     let path = bytes_path(path.bytes());
     let name = m.want_string(m.local(a, 1))?;
-    let keep = |file: &[u8]| kept.0.contains(file);
+    let keep = |file: &[u8]| kept.files.contains(file);
     let request = AddPath {
         path,
         name: name.bytes(),
@@ -770,6 +795,7 @@ fn add(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             .local(a, 4)
             .as_string()
             .and_then(|s| <[u8; 32]>::try_from(s.bytes()).ok()),
+        references: &kept.references,
     };
     let store_path = m
         .host

@@ -2,11 +2,12 @@
 
 use nivis_eval::host::{Keep, follow_links};
 use nivis_eval::machine::bytes_path;
+use nivis_eval::context::ContextElement;
 use nivis_eval::{AddPath, FileType, Host};
-use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
+use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind, write_nar};
 use nivis_store::{
-    ContentAddress, ContentAddressMethod, ErrorKind, Hash, HashAlgorithm, StoreDir, StorePath,
-    ingest,
+    ContentAddress, ContentAddressMethod, DownstreamPlaceholder, ErrorKind, Hash, HashAlgorithm,
+    StoreDir, StorePath, StoreReferences, ingest,
 };
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 // ---- adding to the store ----------------------------------------------------------------------------
 
@@ -62,13 +64,33 @@ fn store_path_of(
             request.path.display()
         )));
     }
-    path_for(store, request.name, content)
+    path_for(store, request, content)
 }
 
-fn path_for(store: &StoreDir, name: &[u8], content: &ContentAddress) -> io::Result<StorePath> {
+fn path_for(
+    store: &StoreDir,
+    request: &AddPath<'_>,
+    content: &ContentAddress,
+) -> io::Result<StorePath> {
+    let references = StoreReferences {
+        others: parse_references(store, request.references.iter().map(Vec::as_slice))?,
+        self_reference: false,
+    };
     store
-        .make_fixed_output_path(&String::from_utf8_lossy(name), content)
+        .make_content_path(
+            &String::from_utf8_lossy(request.name),
+            content,
+            &references,
+        )
         .map_err(io_error)
+}
+
+fn parse_references<'r>(
+    store: &StoreDir,
+    references: impl IntoIterator<Item = &'r [u8]>,
+) -> io::Result<BTreeSet<StorePath>> {
+    let parsed = references.into_iter().map(|r| store.parse(r));
+    parsed.collect::<Result<_, _>>().map_err(io_error)
 }
 
 /// Computes the store path of what a request wants added, reading through a host.
@@ -148,6 +170,47 @@ impl NarSource for HostFiles<'_> {
 
 // ---- the real file system ---------------------------------------------------------------------------
 
+/// The store behind a [`SystemHost`]: it keeps what evaluation adds, and makes what evaluation reads.
+pub trait StoreKeeper: std::fmt::Debug {
+    /// Takes a file or folder, unless it has it. `write` writes its archive, and can be called once.
+    ///
+    /// # Errors
+    /// What reading it, or writing to the store, fails with.
+    fn add_source(
+        &self,
+        path: &StorePath,
+        content: &ContentAddress,
+        references: &BTreeSet<StorePath>,
+        write: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+
+    /// Takes a text, unless it has it.
+    ///
+    /// # Errors
+    /// What writing to the store fails with.
+    fn add_text(
+        &self,
+        path: &StorePath,
+        contents: &[u8],
+        references: &BTreeSet<StorePath>,
+    ) -> io::Result<()>;
+
+    /// What a store object refers to; nothing if it is not valid.
+    fn references(&self, path: &StorePath) -> BTreeSet<StorePath>;
+
+    /// Store objects with everything that they refer to, directly or not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn closure(&self, paths: &[StorePath]) -> io::Result<BTreeSet<StorePath>>;
+
+    /// Makes sure that store objects are there; outputs are built. Returns the path of each.
+    ///
+    /// # Errors
+    /// Objects that are not valid, builds that fail or are not allowed.
+    fn realise(&self, elements: &[&ContextElement]) -> io::Result<Vec<StorePath>>;
+}
+
 /// What of the file system evaluation may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
@@ -169,6 +232,7 @@ pub struct SystemHost {
     store: StoreDir,
     /// Where the store's files are written to and looked for first.
     store_root: Option<PathBuf>,
+    keeper: Option<Rc<dyn StoreKeeper>>,
     write: bool,
     access: Access,
     allowed: RefCell<BTreeSet<PathBuf>>,
@@ -183,6 +247,7 @@ impl SystemHost {
         SystemHost {
             store,
             store_root: None,
+            keeper: None,
             write: false,
             access: Access::All,
             allowed: RefCell::default(),
@@ -205,6 +270,21 @@ impl SystemHost {
     #[must_use]
     pub fn reading_store_at(mut self, folder: impl Into<PathBuf>) -> SystemHost {
         self.store_root = Some(folder.into());
+        self
+    }
+
+    /// Lets a store answer for store objects, whose files are in a folder that stands for the store's. With `write`, it
+    /// also gets what evaluation adds.
+    #[must_use]
+    pub fn with_keeper(
+        mut self,
+        folder: impl Into<PathBuf>,
+        keeper: Rc<dyn StoreKeeper>,
+        write: bool,
+    ) -> SystemHost {
+        self.store_root = Some(folder.into());
+        self.keeper = Some(keeper);
+        self.write = write;
         self
     }
 
@@ -312,9 +392,16 @@ impl SystemHost {
                 method,
                 hash: Hash::from_sha256(hash),
             };
-            let path = path_for(&self.store, request.name, &expected)?;
+            let path = path_for(&self.store, request, &expected)?;
             let printed = PathBuf::from(self.store.print(&path));
-            if self.with_physical(&printed, |p| fs::symlink_metadata(p).is_ok()) {
+            let known = match &self.keeper {
+                Some(keeper) => {
+                    let element = ContextElement::Path(printed.as_os_str().as_encoded_bytes().into());
+                    keeper.realise(&[&element]).is_ok()
+                }
+                None => self.with_physical(&printed, |p| fs::symlink_metadata(p).is_ok()),
+            };
+            if known {
                 self.allow(printed);
                 return Ok(path);
             }
@@ -330,8 +417,20 @@ impl SystemHost {
         let root = self.with_physical(request.path, |p| FileSystem::node(p));
         let content = content_of(&mut files, &root, request)?;
         let path = store_path_of(&self.store, request, &content)?;
-        if self.write {
-            self.write_object(&path, |target| copy(&mut files, &root, target))?;
+        match &self.keeper {
+            Some(keeper) if self.write => {
+                let references = request.references.iter().map(Vec::as_slice);
+                let references = parse_references(&self.store, references)?;
+                keeper.add_source(&path, &content, &references, &mut |out| {
+                    write_nar(&mut files, &root, out).map_err(io_error)?;
+                    Ok(())
+                })?;
+                self.forget_type(&path);
+            }
+            None if self.write => {
+                self.write_object(&path, |target| copy(&mut files, &root, target))?;
+            }
+            _ => {}
         }
         self.allow(self.store.print(&path));
         Ok(path)
@@ -373,11 +472,32 @@ impl SystemHost {
             }
             return Err(describe(e));
         }
+        self.forget_type(path);
+        Ok(())
+    }
+
+    /// A store object is there that was not.
+    fn forget_type(&self, path: &StorePath) {
         self.types
             .borrow_mut()
             .remove(Path::new(&self.store.print(path)));
-        Ok(())
     }
+}
+
+/// What stands for the path of an output that is known only once it is built.
+fn output_placeholder(
+    store: &StoreDir,
+    drv: &[u8],
+    output: &[u8],
+) -> nivis_store::Result<String> {
+    let output = String::from_utf8_lossy(output);
+    let mut names = output.split('!');
+    let first = names.next().unwrap_or_default();
+    let mut placeholder = DownstreamPlaceholder::unknown_ca_output(&store.parse(drv)?, first)?;
+    for name in names {
+        placeholder = placeholder.unknown_derivation(name);
+    }
+    Ok(placeholder.render())
 }
 
 fn is_executable(meta: &fs::Metadata) -> bool {
@@ -526,6 +646,7 @@ impl Host for SystemHost {
             recursive: true,
             keep: None,
             sha256: None,
+            references: &[],
         };
         let added = self.add(&request)?;
         let printed = self.store.print(&added);
@@ -541,9 +662,58 @@ impl Host for SystemHost {
         self.write
     }
 
-    fn write_store_text(&self, path: &[u8], contents: &[u8], _: &[&[u8]]) -> io::Result<()> {
+    fn references(&self, store_path: &[u8]) -> Vec<Vec<u8>> {
+        let (Some(keeper), Ok(path)) = (&self.keeper, self.store.parse(store_path)) else {
+            return Vec::new();
+        };
+        let references = keeper.references(&path);
+        let printed = references.iter().map(|r| self.store.print(r).into_bytes());
+        printed.collect()
+    }
+
+    fn realise_context(&self, elements: &[&ContextElement]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let Some(keeper) = &self.keeper else {
+            elements.iter().try_for_each(|e| self.realise(e))?;
+            return Ok(Vec::new());
+        };
+        let paths = keeper.realise(elements)?;
+        let mut outputs = Vec::new();
+        let mut rewrites = Vec::new();
+        for (element, path) in elements.iter().zip(paths) {
+            let ContextElement::Output { drv, output } = element else {
+                continue;
+            };
+            let placeholder = output_placeholder(&self.store, drv, output).map_err(io_error)?;
+            let printed = self.store.print(&path).into_bytes();
+            rewrites.push((placeholder.into_bytes(), printed));
+            outputs.push(path);
+        }
+        if !outputs.is_empty() {
+            // What was looked for in vain may be there now.
+            self.types.borrow_mut().retain(|_, found| found.is_some());
+            if self.access != Access::All {
+                for path in keeper.closure(&outputs)? {
+                    self.allow(self.store.print(&path));
+                }
+            }
+        }
+        Ok(rewrites)
+    }
+
+    fn write_store_text(
+        &self,
+        path: &[u8],
+        contents: &[u8],
+        references: &[&[u8]],
+    ) -> io::Result<()> {
         let path = self.store.parse(path).map_err(io_error)?;
         self.allow(self.store.print(&path));
+        if let Some(keeper) = &self.keeper {
+            let references = parse_references(&self.store, references.iter().copied())?;
+            keeper.add_text(&path, contents, &references)?;
+            self.forget_type(&path);
+            return Ok(());
+        }
         self.write_object(&path, |target| {
             fs::write(target, contents)?;
             seal(target, false)
@@ -879,6 +1049,7 @@ impl Host for MemoryHost {
             recursive: true,
             keep: None,
             sha256: None,
+            references: &[],
         })
     }
 

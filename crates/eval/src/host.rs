@@ -112,6 +112,15 @@ pub trait Host {
         Vec::new()
     }
 
+    /// Makes sure that everything exists that a string's context names, before evaluation reads a file through it.
+    /// Returns what to put in place of placeholders: outputs' paths, where they are known only once they are built.
+    fn realise_context(&self, elements: &[&ContextElement]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        for element in elements {
+            self.realise(element)?;
+        }
+        Ok(Vec::new())
+    }
+
     /// Makes sure that a store object exists before evaluation reads a file through it; an output may be built for
     /// that. The default builds nothing and looks whether the file is there.
     fn realise(&self, element: &ContextElement) -> io::Result<()> {
@@ -196,6 +205,8 @@ pub struct AddPath<'a> {
     pub keep: Option<Keep<'a>>,
     /// The SHA-256 that the result must have.
     pub sha256: Option<[u8; 32]>,
+    /// Full store paths that the contents refer to, sorted.
+    pub references: &'a [Vec<u8>],
 }
 
 impl std::fmt::Debug for AddPath<'_> {
