@@ -201,7 +201,12 @@ fn realise(m: &mut Machine, s: StringRef) -> Result<StringRef> {
     }
     let from: Vec<&[u8]> = rewrites.iter().map(|(from, _)| from.as_slice()).collect();
     let rewritten = replace_strings(&from, s.bytes(), |i, out: &mut Vec<u8>| {
-        out.extend(rewrites.get(i).map(|(_, to)| to.as_slice()).unwrap_or_default());
+        out.extend(
+            rewrites
+                .get(i)
+                .map(|(_, to)| to.as_slice())
+                .unwrap_or_default(),
+        );
         Ok::<(), Error>(())
     })?;
     let rewritten = m.heap.string(&rewritten, s.context());

@@ -1,8 +1,8 @@
 //! Worlds for an evaluator to live in: the real file system, and one in memory.
 
+use nivis_eval::context::ContextElement;
 use nivis_eval::host::{Keep, follow_links};
 use nivis_eval::machine::bytes_path;
-use nivis_eval::context::ContextElement;
 use nivis_eval::{AddPath, FileType, Host};
 use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind, write_nar};
 use nivis_store::{
@@ -77,11 +77,7 @@ fn path_for(
         self_reference: false,
     };
     store
-        .make_content_path(
-            &String::from_utf8_lossy(request.name),
-            content,
-            &references,
-        )
+        .make_content_path(&String::from_utf8_lossy(request.name), content, &references)
         .map_err(io_error)
 }
 
@@ -396,7 +392,8 @@ impl SystemHost {
             let printed = PathBuf::from(self.store.print(&path));
             let known = match &self.keeper {
                 Some(keeper) => {
-                    let element = ContextElement::Path(printed.as_os_str().as_encoded_bytes().into());
+                    let element =
+                        ContextElement::Path(printed.as_os_str().as_encoded_bytes().into());
                     keeper.realise(&[&element]).is_ok()
                 }
                 None => self.with_physical(&printed, |p| fs::symlink_metadata(p).is_ok()),
@@ -485,11 +482,7 @@ impl SystemHost {
 }
 
 /// What stands for the path of an output that is known only once it is built.
-fn output_placeholder(
-    store: &StoreDir,
-    drv: &[u8],
-    output: &[u8],
-) -> nivis_store::Result<String> {
+fn output_placeholder(store: &StoreDir, drv: &[u8], output: &[u8]) -> nivis_store::Result<String> {
     let output = String::from_utf8_lossy(output);
     let mut names = output.split('!');
     let first = names.next().unwrap_or_default();
