@@ -9,3 +9,4 @@ pub use request::{
     BuildMode, BuildReport, BuildRequest, BuildResult, BuildStatus, DrvRef, FailureClasses, Outputs,
 };
 pub use settings::{BuildSettings, ExternalBuilder, SandboxMode, SandboxPath};
+mod sandbox;

@@ -1,0 +1,512 @@
+//! The one place that splits the process: a prepared list of system calls is carried out in a new process,
+//! which then becomes the builder.
+//!
+//! The parent has threads, so between the split and `execve` the child may do nothing that could wait
+//! for another thread: no allocation, no locks, no `std`. Everything that it needs (strings, pointers, tables)
+//! is made beforehand, in safe code, as a [`Plan`]; the child walks over it with plain system calls and
+//! reports a failure as a step number and an `errno` through a pipe that `execve` closes.
+
+#![allow(unsafe_code)]
+
+use libc::{c_char, c_int, c_long, c_ulong};
+use std::ffi::{CStr, CString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// One system call (or a few that belong together) of the child.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Waits until the parent has written the maps of the user namespace. If the parent is gone, so is the child.
+    AwaitParent,
+    /// `setsid`
+    NewSession,
+    /// Standard input, output and error.
+    Stdio { input: RawFd, output: RawFd },
+    /// Brings the loopback interface up.
+    LoopbackUp,
+    /// `sethostname` and `setdomainname`
+    HostName(CString, CString),
+    /// `mkdir`, for those mount points that earlier steps make visible; any error is left to the mount.
+    MakeDir(CString),
+    /// Makes an empty file, as [`Step::MakeDir`].
+    MakeFile(CString),
+    /// `mount`
+    Mount {
+        source: Option<CString>,
+        target: CString,
+        kind: Option<CString>,
+        flags: c_ulong,
+        data: Option<CString>,
+    },
+    /// As [`Step::Mount`] of a new `devpts`; where that kind is not to be had, the machine's is bound.
+    MountDevPts { target: CString, ptmx: CString },
+    /// Makes a mount read-only, on kernels that can without knowing its other flags.
+    ReadOnly(CString),
+    /// Makes this folder the root, and all else unreachable.
+    PivotRoot(CString),
+    /// `chmod`
+    Chmod(CString, libc::mode_t),
+    /// `chdir`
+    ChangeDir(CString),
+    /// No core files by default.
+    NoCore,
+    /// `setgroups`
+    SetGroups(Vec<libc::gid_t>),
+    /// `setgid`, `setuid`, and again the signal for the parent's death, which they reset.
+    SetUser(libc::uid_t, libc::gid_t),
+    /// No privileges through set-user-id programs.
+    NoNewPrivileges,
+    /// Scopes abstract sockets to this process and its children; needs a rule set.
+    Landlock(RawFd),
+    /// System call filter.
+    Seccomp(Vec<libc::sock_filter>),
+    /// `personality`
+    Personality(c_ulong),
+}
+
+/// What a new process does.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// `CLONE_NEW*`
+    pub namespaces: c_int,
+    /// Steps, in order.
+    pub steps: Vec<Step>,
+    /// What to execute.
+    pub program: CString,
+    /// With which arguments, the zeroth among them.
+    pub args: Vec<CString>,
+    /// With which environment.
+    pub env: Vec<CString>,
+    /// Whether the parent's supplementary groups are dropped: `Some(true)` if that must succeed.
+    pub drop_groups: Option<bool>,
+}
+
+/// A child that waits for leave to go on.
+pub(super) struct Waiting {
+    pid: libc::pid_t,
+    report: io::PipeReader,
+    go: io::PipeWriter,
+}
+
+/// Why a child did not become the builder.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A step failed.
+    Step(usize, io::Error),
+    /// The program could not be executed.
+    Exec(io::Error),
+    /// The child died.
+    Died,
+}
+
+const EXEC: u32 = u32::MAX;
+
+/// Pointers to strings, ended by a null pointer, as `execve` wants them.
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    let mut out: Vec<*const c_char> = strings.iter().map(|s| s.as_ptr()).collect();
+    out.push(ptr::null());
+    out
+}
+
+/// Starts the process; it stops at [`Step::AwaitParent`].
+pub(super) fn spawn(plan: &Plan) -> io::Result<Waiting> {
+    let (report, report_out) = io::pipe()?;
+    let (go_in, go) = io::pipe()?;
+    let args = pointers(&plan.args);
+    let env = pointers(&plan.env);
+    let saved = match plan.drop_groups {
+        None => None,
+        Some(must) => drop_groups(must)?,
+    };
+    // SAFETY: without CLONE_VM this is `fork` plus namespaces: the child has its own copy of memory. It runs `child`
+    // only, which keeps to what is allowed after a fork of a process with threads.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            c_long::from(plan.namespaces | libc::SIGCHLD),
+            0,
+            0,
+            0,
+            0,
+        )
+    };
+    if pid == 0 {
+        // SAFETY: this is the child; the pointers come from `plan`, which outlives the call.
+        unsafe { child(plan, &args, &env, go_in.as_raw_fd(), report_out.as_raw_fd()) }
+    }
+    let error = io::Error::last_os_error();
+    if let Some(groups) = saved {
+        set_groups(&groups)?;
+    }
+    if pid < 0 {
+        return Err(error);
+    }
+    Ok(Waiting {
+        pid: pid as libc::pid_t,
+        report,
+        go,
+    })
+}
+
+impl Waiting {
+    /// The child's number, as this process sees it.
+    pub fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
+    /// Lets the child go on, and waits until it has become the builder.
+    pub fn go(mut self) -> Result<(), Failure> {
+        // If the child is dead already, reading tells.
+        let _ = self.go.write_all(&[1]);
+        let mut report = [0; 8];
+        let mut len = 0;
+        loop {
+            match self.report.read(&mut report[len..]) {
+                Ok(0) => break,
+                Ok(n) => len += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+            if len == report.len() {
+                break;
+            }
+        }
+        match len {
+            0 => Ok(()),
+            8 => {
+                let [a, b, c, d, e, f, g, h] = report;
+                let step = u32::from_ne_bytes([a, b, c, d]);
+                let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]));
+                Err(match step {
+                    EXEC => Failure::Exec(error),
+                    step => Failure::Step(step as usize, error),
+                })
+            }
+            _ => Err(Failure::Died),
+        }
+    }
+}
+
+/// Drops the supplementary groups of this thread alone, so that a child does not inherit them: inside a user
+/// namespace it cannot drop them itself. Returns what to restore.
+fn drop_groups(must: bool) -> io::Result<Option<Vec<libc::gid_t>>> {
+    // SAFETY: with length 0 nothing is written.
+    let count = unsafe { libc::getgroups(0, ptr::null_mut()) };
+    if count <= 0 {
+        return Ok(None);
+    }
+    let mut groups = vec![0; count as usize];
+    // SAFETY: the buffer has room for `count` groups.
+    let count = unsafe { libc::getgroups(count, groups.as_mut_ptr()) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(count as usize);
+    match set_groups(&[]) {
+        Ok(()) => Ok(Some(groups)),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) && !must => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// `setgroups` for this thread only; the C library's function would change all threads.
+fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
+    // SAFETY: pointer and length belong together; the kernel copies the list.
+    match unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Kills a process, or with `group` everything in its process group. Harmless if it is gone but not yet waited for.
+pub(super) fn kill(pid: libc::pid_t, group: bool) {
+    if pid > 1 {
+        // SAFETY: plain system call; the number is that of a child not yet waited for.
+        unsafe { libc::kill(if group { -pid } else { pid }, libc::SIGKILL) };
+    }
+}
+
+/// A descriptor that becomes readable when the child has ended, if the kernel has such.
+pub(super) fn pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
+    // SAFETY: a system call that makes a descriptor, which nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// A Landlock rule set that only keeps abstract sockets apart, on kernels that have it.
+pub(super) fn socket_scope() -> Option<OwnedFd> {
+    const CREATE_RULESET_VERSION: c_int = 1;
+    const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+    // struct landlock_ruleset_attr { handled_access_fs, handled_access_net, scoped }
+    let attributes: [u64; 3] = [0, 0, SCOPE_ABSTRACT_UNIX_SOCKET];
+    // SAFETY: the kernel reads as many bytes as it is told; the new descriptor has no other owner.
+    unsafe {
+        let version = libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<u64>(),
+            0usize,
+            CREATE_RULESET_VERSION,
+        );
+        if version < 6 {
+            return None;
+        }
+        let fd = libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+            0,
+        );
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// What the child does. Never returns.
+///
+/// # Safety
+///
+/// Only in a process that `clone` has just made, with pointers into memory that stays.
+unsafe fn child(
+    plan: &Plan,
+    args: &[*const c_char],
+    env: &[*const c_char],
+    go: RawFd,
+    report: RawFd,
+) -> ! {
+    // SAFETY: from here on plain system calls with prepared arguments; the caller has seen to the rest.
+    unsafe {
+        default_signals();
+        let parent = libc::getppid();
+        control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
+        for (number, step) in plan.steps.iter().enumerate() {
+            if !run(step, go) {
+                fail(report, number as u32);
+            }
+        }
+        // Setting the user has reset this. In a namespace the parent is not visible: its number is 0.
+        control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
+        if libc::getppid() != parent {
+            libc::_exit(1);
+        }
+        close_on_exec();
+        libc::execve(plan.program.as_ptr(), args.as_ptr(), env.as_ptr());
+        fail(report, EXEC)
+    }
+}
+
+unsafe fn fail(report: RawFd, step: u32) -> ! {
+    // SAFETY: `errno` is this thread's; the buffer is on the stack.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let mut message = [0u8; 8];
+        let (number, code) = message.split_at_mut(4);
+        number.copy_from_slice(&step.to_ne_bytes());
+        code.copy_from_slice(&errno.to_ne_bytes());
+        libc::write(report, message.as_ptr().cast(), message.len());
+        libc::_exit(1)
+    }
+}
+
+/// `prctl` with one argument; the others must be zero in full width.
+unsafe fn control(option: c_int, argument: c_ulong) -> bool {
+    let zero: c_ulong = 0;
+    // SAFETY: used with options whose argument is a number.
+    unsafe { libc::prctl(option, argument, zero, zero, zero) == 0 }
+}
+
+/// Undoes what the parent has set about signals (Rust ignores SIGPIPE, for one).
+unsafe fn default_signals() {
+    // SAFETY: all-zero bytes are a valid `sigaction` and `sigset_t`; numbers that cannot be set are refused.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            libc::sigaction(signal, &action, ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+unsafe fn close_on_exec() {
+    // SAFETY: marks descriptors; on kernels without the call those of this crate are marked already.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+    }
+}
+
+fn opt(string: &Option<CString>) -> *const c_char {
+    string.as_ref().map_or(ptr::null(), |s| s.as_ptr())
+}
+
+unsafe fn mount(
+    source: *const c_char,
+    target: &CStr,
+    kind: *const c_char,
+    flags: c_ulong,
+    data: *const c_char,
+) -> bool {
+    // SAFETY: the strings are null or ended by NUL.
+    unsafe { libc::mount(source, target.as_ptr(), kind, flags, data.cast()) == 0 }
+}
+
+/// Carries out a step; `errno` tells why if it fails.
+///
+/// # Safety
+///
+/// As [`child`].
+unsafe fn run(step: &Step, go: RawFd) -> bool {
+    // SAFETY: all strings are ended by NUL and outlive the call; lengths are those of their slices.
+    unsafe {
+        match step {
+            Step::AwaitParent => {
+                let mut byte = 0u8;
+                loop {
+                    match libc::read(go, (&raw mut byte).cast(), 1) {
+                        1 => return true,
+                        -1 if *libc::__errno_location() == libc::EINTR => {}
+                        _ => libc::_exit(1),
+                    }
+                }
+            }
+            Step::NewSession => libc::setsid() >= 0,
+            Step::Stdio { input, output } => {
+                libc::dup2(*input, 0) >= 0
+                    && libc::dup2(*output, 1) >= 0
+                    && libc::dup2(*output, 2) >= 0
+            }
+            Step::LoopbackUp => {
+                let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+                if socket < 0 {
+                    return false;
+                }
+                let mut request: libc::ifreq = std::mem::zeroed();
+                request.ifr_name[0] = b'l' as c_char;
+                request.ifr_name[1] = b'o' as c_char;
+                request.ifr_ifru.ifru_flags =
+                    (libc::IFF_UP | libc::IFF_LOOPBACK | libc::IFF_RUNNING) as libc::c_short;
+                let done = libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &raw const request) == 0;
+                libc::close(socket);
+                done
+            }
+            Step::HostName(host, domain) => {
+                let (host, domain) = (host.to_bytes(), domain.to_bytes());
+                libc::sethostname(host.as_ptr().cast(), host.len()) == 0
+                    && libc::setdomainname(domain.as_ptr().cast(), domain.len()) == 0
+            }
+            Step::MakeDir(path) => {
+                libc::mkdir(path.as_ptr(), 0o755);
+                true
+            }
+            Step::MakeFile(path) => {
+                let fd = libc::open(
+                    path.as_ptr(),
+                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW,
+                    0o666,
+                );
+                if fd >= 0 {
+                    libc::close(fd);
+                }
+                true
+            }
+            Step::Mount {
+                source,
+                target,
+                kind,
+                flags,
+                data,
+            } => mount(opt(source), target, opt(kind), *flags, opt(data)),
+            Step::MountDevPts { target, ptmx } => {
+                let made = mount(
+                    c"none".as_ptr(),
+                    target,
+                    c"devpts".as_ptr(),
+                    0,
+                    c"newinstance,mode=0620,ptmxmode=0666".as_ptr(),
+                );
+                if made {
+                    libc::unlink(ptmx.as_ptr());
+                    return libc::symlink(c"/dev/pts/ptmx".as_ptr(), ptmx.as_ptr()) == 0;
+                }
+                let flags = libc::MS_BIND | libc::MS_REC;
+                mount(
+                    c"/dev/pts".as_ptr(),
+                    target,
+                    ptr::null(),
+                    flags,
+                    ptr::null(),
+                ) && mount(c"/dev/ptmx".as_ptr(), ptmx, ptr::null(), flags, ptr::null())
+            }
+            Step::ReadOnly(target) => {
+                let attributes = libc::mount_attr {
+                    attr_set: libc::MOUNT_ATTR_RDONLY,
+                    attr_clr: 0,
+                    propagation: 0,
+                    userns_fd: 0,
+                };
+                libc::syscall(
+                    libc::SYS_mount_setattr,
+                    libc::AT_FDCWD,
+                    target.as_ptr(),
+                    libc::AT_RECURSIVE,
+                    &raw const attributes,
+                    size_of::<libc::mount_attr>(),
+                );
+                true
+            }
+            Step::PivotRoot(root) => {
+                // The new root goes on top of the old one, which is then detached.
+                libc::chdir(root.as_ptr()) == 0
+                    && libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) == 0
+                    && libc::umount2(c".".as_ptr(), libc::MNT_DETACH) == 0
+                    && libc::chdir(c"/".as_ptr()) == 0
+            }
+            Step::Chmod(path, mode) => libc::chmod(path.as_ptr(), *mode) == 0,
+            Step::ChangeDir(path) => libc::chdir(path.as_ptr()) == 0,
+            Step::NoCore => {
+                let limit = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: libc::RLIM_INFINITY,
+                };
+                // May be refused where the hard limit is lower; no reason to fail.
+                libc::setrlimit(libc::RLIMIT_CORE, &limit);
+                true
+            }
+            Step::SetGroups(groups) => {
+                libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
+            }
+            Step::SetUser(user, group) => {
+                libc::syscall(libc::SYS_setresgid, *group, *group, *group) == 0
+                    && libc::syscall(libc::SYS_setresuid, *user, *user, *user) == 0
+                    && control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong)
+            }
+            Step::NoNewPrivileges => control(libc::PR_SET_NO_NEW_PRIVS, 1),
+            Step::Landlock(rules) => {
+                libc::syscall(libc::SYS_landlock_restrict_self, *rules, 0) == 0
+            }
+            Step::Seccomp(filter) => {
+                let program = libc::sock_fprog {
+                    len: filter.len() as libc::c_ushort,
+                    filter: filter.as_ptr().cast_mut(),
+                };
+                let zero: c_ulong = 0;
+                libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    c_ulong::from(libc::SECCOMP_MODE_FILTER),
+                    &raw const program,
+                    zero,
+                    zero,
+                ) == 0
+            }
+            Step::Personality(persona) => libc::personality(*persona) >= 0,
+        }
+    }
+}
