@@ -1,18 +1,19 @@
 //! The one place that splits the process: a prepared list of system calls is carried out in a new process,
 //! which then becomes the builder.
 //!
-//! The parent has threads, so between the split and `execve` the child may do nothing that could wait
-//! for another thread: no allocation, no locks, no `std`. Everything that it needs (strings, pointers, tables)
+//! The parent has threads and shares its memory with the child until `execve`, so the child may do nothing that could wait
+//! for another thread or change what they see: no allocation, no locks, no `std`. Everything that it needs (strings, pointers, tables)
 //! is made beforehand, in safe code, as a [`Plan`]; the child walks over it with plain system calls and
 //! reports a failure as a step number and an `errno` through a pipe that `execve` closes.
 
 #![allow(unsafe_code)]
 
-use libc::{c_char, c_int, c_long, c_ulong};
+use libc::{c_char, c_int, c_ulong};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// One system call (or a few that belong together) of the child.
 #[derive(Debug)]
@@ -82,13 +83,6 @@ pub(super) struct Plan {
     pub drop_groups: Option<bool>,
 }
 
-/// A child that waits for leave to go on.
-pub(super) struct Waiting {
-    pid: libc::pid_t,
-    report: io::PipeReader,
-    go: io::PipeWriter,
-}
-
 /// Why a child did not become the builder.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -96,6 +90,8 @@ pub(super) enum Failure {
     Step(usize, io::Error),
     /// The program could not be executed.
     Exec(io::Error),
+    /// The parent could not do its part.
+    Prepare(io::Error),
     /// The child died.
     Died,
 }
@@ -109,83 +105,149 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     out
 }
 
-/// Starts the process; it stops at [`Step::AwaitParent`].
-pub(super) fn spawn(plan: &Plan) -> io::Result<Waiting> {
-    let (report, report_out) = io::pipe()?;
-    let (go_in, go) = io::pipe()?;
+/// The child's stack. Its frames are small; the plan lies elsewhere.
+const STACK: usize = 256 << 10;
+
+/// Everything that the child is handed.
+struct Handover<'p> {
+    plan: &'p Plan,
+    args: &'p [*const c_char],
+    env: &'p [*const c_char],
+    go: RawFd,
+    report: RawFd,
+}
+
+/// Starts the process and waits until it has become the builder, or has failed to.
+///
+/// `prepare` gets the child's number while it waits at [`Step::AwaitParent`], on another thread: this one is
+/// suspended by the kernel, as with `vfork`, so that the child can use this process' memory instead of a copy, which
+/// for an evaluator with a gigabyte in use would take a tenth of a second a build.
+///
+/// The calling thread must live as long as the child: it is killed when its parent ends.
+pub(super) fn spawn(
+    plan: &Plan,
+    prepare: impl FnOnce(libc::pid_t) -> io::Result<()> + Send,
+) -> io::Result<(libc::pid_t, Result<(), Failure>)> {
+    let (mut report, report_out) = io::pipe()?;
+    let (go_in, mut go) = io::pipe()?;
+    let (mut ready, ready_out) = io::pipe()?;
     let args = pointers(&plan.args);
     let env = pointers(&plan.env);
     let saved = match plan.drop_groups {
         None => None,
         Some(must) => drop_groups(must)?,
     };
-    // SAFETY: without CLONE_VM this is `fork` plus namespaces: the child has its own copy of memory. It runs `child`
-    // only, which keeps to what is allowed after a fork of a process with threads.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            c_long::from(plan.namespaces | libc::SIGCHLD),
-            0,
-            0,
-            0,
-            0,
-        )
-    };
-    if pid == 0 {
-        // SAFETY: this is the child; the pointers come from `plan`, which outlives the call.
-        unsafe { child(plan, &args, &env, go_in.as_raw_fd(), report_out.as_raw_fd()) }
-    }
-    let error = io::Error::last_os_error();
+    let number = AtomicI32::new(0);
+    let mut stack = vec![0u8; STACK];
+    let started = std::thread::scope(|scope| {
+        let number = &number;
+        let preparing = scope.spawn(move || {
+            // The other end closes without a word if there is no child.
+            let mut byte = [0];
+            if ready.read_exact(&mut byte).is_err() {
+                return Ok(());
+            }
+            let prepared = prepare(number.load(Ordering::Acquire));
+            // The child has a copy of this end, so closing it would not tell it anything.
+            go.write_all(&[u8::from(prepared.is_ok())])?;
+            prepared
+        });
+        let handover = Handover {
+            plan,
+            args: &args,
+            env: &env,
+            go: go_in.as_raw_fd(),
+            report: report_out.as_raw_fd(),
+        };
+        let flags = plan.namespaces
+            | libc::SIGCHLD
+            | libc::CLONE_VM
+            | libc::CLONE_VFORK
+            | libc::CLONE_PARENT_SETTID;
+        let signals = block_signals();
+        let hand = Hand {
+            over: &handover,
+            ready: ready_out.as_raw_fd(),
+        };
+        // SAFETY: the child runs on a stack of its own, which is aligned below; memory that it shares stays as it is,
+        // since this thread is suspended until the child executes a program or ends, and other threads do not touch
+        // what is handed over. It does nothing but system calls, with signals blocked as long as handlers of this
+        // process could run.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr().add(STACK);
+            let top = top.sub(top as usize % 16);
+            libc::clone(
+                start,
+                top.cast(),
+                flags,
+                (&raw const hand).cast_mut().cast(),
+                number.as_ptr(),
+            )
+        };
+        let error = io::Error::last_os_error();
+        restore_signals(&signals);
+        drop(ready_out);
+        drop(go_in);
+        let prepared = preparing.join().unwrap_or(Ok(()));
+        if pid < 0 {
+            Err(error)
+        } else {
+            Ok((pid, prepared))
+        }
+    });
     if let Some(groups) = saved {
         set_groups(&groups)?;
     }
-    if pid < 0 {
-        return Err(error);
-    }
-    Ok(Waiting {
-        pid: pid as libc::pid_t,
-        report,
-        go,
-    })
+    let (pid, prepared) = started?;
+    drop(report_out);
+    // The child has executed its program or ended, so that nothing is left to wait for.
+    let mut text = Vec::new();
+    report.read_to_end(&mut text)?;
+    let outcome = match (prepared, text.as_slice()) {
+        (Err(error), _) => Err(Failure::Prepare(error)),
+        (_, []) => Ok(()),
+        (_, &[a, b, c, d, e, f, g, h]) => {
+            let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]));
+            Err(match u32::from_ne_bytes([a, b, c, d]) {
+                EXEC => Failure::Exec(error),
+                step => Failure::Step(step as usize, error),
+            })
+        }
+        _ => Err(Failure::Died),
+    };
+    Ok((pid, outcome))
 }
 
-impl Waiting {
-    /// The child's number, as this process sees it.
-    pub fn pid(&self) -> libc::pid_t {
-        self.pid
-    }
+struct Hand<'h> {
+    over: &'h Handover<'h>,
+    ready: RawFd,
+}
 
-    /// Lets the child go on, and waits until it has become the builder.
-    pub fn go(mut self) -> Result<(), Failure> {
-        // If the child is dead already, reading tells.
-        let _ = self.go.write_all(&[1]);
-        let mut report = [0; 8];
-        let mut len = 0;
-        loop {
-            match self.report.read(&mut report[len..]) {
-                Ok(0) => break,
-                Ok(n) => len += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-            if len == report.len() {
-                break;
-            }
-        }
-        match len {
-            0 => Ok(()),
-            8 => {
-                let [a, b, c, d, e, f, g, h] = report;
-                let step = u32::from_ne_bytes([a, b, c, d]);
-                let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]));
-                Err(match step {
-                    EXEC => Failure::Exec(error),
-                    step => Failure::Step(step as usize, error),
-                })
-            }
-            _ => Err(Failure::Died),
-        }
+/// Where the child begins.
+extern "C" fn start(hand: *mut libc::c_void) -> c_int {
+    // SAFETY: the pointer is that of `spawn`, which is suspended.
+    unsafe {
+        let hand = &*hand.cast::<Hand<'_>>();
+        libc::write(hand.ready, c"!".as_ptr().cast(), 1);
+        child(hand.over)
     }
+}
+
+/// Blocks all signals for this thread.
+fn block_signals() -> libc::sigset_t {
+    // SAFETY: all-zero bytes are a valid `sigset_t`; the sets are on the stack.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+        old
+    }
+}
+
+fn restore_signals(old: &libc::sigset_t) {
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, ptr::null_mut()) };
 }
 
 /// Drops the supplementary groups of this thread alone, so that a child does not inherit them: inside a user
@@ -268,13 +330,14 @@ pub(super) fn socket_scope() -> Option<OwnedFd> {
 /// # Safety
 ///
 /// Only in a process that `clone` has just made, with pointers into memory that stays.
-unsafe fn child(
-    plan: &Plan,
-    args: &[*const c_char],
-    env: &[*const c_char],
-    go: RawFd,
-    report: RawFd,
-) -> ! {
+unsafe fn child(hand: &Handover<'_>) -> ! {
+    let &Handover {
+        plan,
+        args,
+        env,
+        go,
+        report,
+    } = hand;
     // SAFETY: from here on plain system calls with prepared arguments; the caller has seen to the rest.
     unsafe {
         default_signals();
@@ -371,7 +434,7 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                 let mut byte = 0u8;
                 loop {
                     match libc::read(go, (&raw mut byte).cast(), 1) {
-                        1 => return true,
+                        1 if byte == 1 => return true,
                         -1 if *libc::__errno_location() == libc::EINTR => {}
                         _ => libc::_exit(1),
                     }

@@ -157,18 +157,7 @@ pub(super) fn supported() -> bool {
             env: Vec::new(),
             drop_groups: None,
         };
-        let Ok(waiting) = child::spawn(&plan) else {
-            return Ok(false);
-        };
-        let pid = waiting.pid();
-        let mapped = write_maps(pid, None);
-        let outcome = match mapped {
-            Ok(()) => waiting.go(),
-            Err(_) => {
-                child::kill(pid, false);
-                Err(Failure::Died)
-            }
-        };
+        let (pid, outcome) = child::spawn(&plan, |pid| write_maps(pid, None))?;
         wait(pid);
         Ok(matches!(outcome, Err(Failure::Exec(_))))
     };
@@ -197,7 +186,7 @@ fn private_mounts() -> Step {
     }
 }
 
-fn write_maps(pid: libc::pid_t, user: Option<&User>) -> Result<()> {
+fn write_maps(pid: libc::pid_t, user: Option<&User>) -> io::Result<()> {
     let (uid, gid) = match user {
         Some(user) => (user.uid, user.gid),
         None => (
@@ -211,8 +200,7 @@ fn write_maps(pid: libc::pid_t, user: Option<&User>) -> Result<()> {
         ("setgroups", "deny".to_owned()),
         ("gid_map", format!("{SANDBOX_GID} {gid} 1")),
     ] {
-        let file = dir.join(name);
-        fs::write(&file, text).map_err(io_error("writing", &file))?;
+        fs::write(dir.join(name), text)?;
     }
     Ok(())
 }
@@ -332,20 +320,25 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         env: strings(&launch.env)?,
         drop_groups: users.then_some(settings.require_drop_supplementary_groups),
     };
-    let waiting = child::spawn(&plan).map_err(|e| Error::io("unable to start build process", e))?;
+    let (pid, outcome) = child::spawn(&plan, |pid| match users {
+        true => write_maps(pid, launch.user.as_ref()),
+        false => Ok(()),
+    })
+    .map_err(|e| Error::io("unable to start build process", e))?;
     let running = Running {
-        pid: waiting.pid(),
-        pidfd: child::pidfd(waiting.pid()),
+        pid,
+        pidfd: child::pidfd(pid),
         output,
         group: launch.view.is_none(),
         reaped: false,
     };
     drop(builder_end);
-    if users {
-        write_maps(running.pid, launch.user.as_ref())?;
-    }
-    match waiting.go() {
+    match outcome {
         Ok(()) => Ok(running),
+        Err(Failure::Prepare(error)) => Err(LaunchError::Setup(Error::io(
+            "while setting up the user namespace of the build",
+            error,
+        ))),
         Err(Failure::Exec(error)) => Err(LaunchError::Exec(error)),
         Err(Failure::Step(number, error)) => {
             let what = plan
