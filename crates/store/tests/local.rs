@@ -1,8 +1,15 @@
 //! The local store, in folders of its own.
 #![cfg(feature = "machine")]
 
-use nivis_store::local::{LocalStore, PathInfo, StoreConfig};
-use nivis_store::{Derivation, DerivationOutput, DrvHashMemo, ErrorKind, StoreDir, StorePath};
+use nivis_store::ingest::{hash_tree, nar_hash};
+use nivis_store::local::{
+    GcAction, GcOptions, LocalStore, OptimiseStats, PathInfo, StoreConfig, VerifyOptions,
+};
+use nivis_store::nar::FileSystem;
+use nivis_store::{
+    ContentAddressMethod, Derivation, DerivationOutput, DrvHashMemo, ErrorKind, HashAlgorithm,
+    StoreDir, StorePath,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -125,4 +132,438 @@ fn locks_exclude_each_other() {
     std::thread::sleep(std::time::Duration::from_millis(50));
     drop(held);
     assert!(waiting.join().unwrap());
+}
+
+fn tree(dir: &std::path::Path) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let top = dir.join("tree");
+    std::fs::create_dir_all(top.join("sub/empty")).unwrap();
+    std::fs::write(top.join("file"), "hello").unwrap();
+    std::fs::write(top.join("sub/same"), "hello").unwrap();
+    std::fs::write(top.join("sub/run"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(top.join("sub/run"), std::fs::Permissions::from_mode(0o4750)).unwrap();
+    std::os::unix::fs::symlink("../file", top.join("sub/link")).unwrap();
+    top
+}
+
+fn check_canonical(path: &std::path::Path) {
+    use std::os::unix::fs::MetadataExt;
+    let meta = path.symlink_metadata().unwrap();
+    assert_eq!(meta.mtime(), 1, "{path:?}");
+    if meta.is_dir() {
+        assert_eq!(meta.mode() & 0o7777, 0o555, "{path:?}");
+        for entry in std::fs::read_dir(path).unwrap() {
+            check_canonical(&entry.unwrap().path());
+        }
+    } else if meta.is_file() {
+        let mode = meta.mode() & 0o7777;
+        assert!(matches!(mode, 0o444 | 0o555), "{path:?}");
+    }
+}
+
+#[test]
+fn trees_are_added_and_linked() {
+    use std::os::unix::fs::MetadataExt;
+    let Home { store, .. } = &home();
+    let dir = tempfile::tempdir().unwrap();
+    let top = tree(dir.path());
+    let mut paths = Vec::new();
+    for method in [
+        ContentAddressMethod::Nar,
+        ContentAddressMethod::Flat,
+        ContentAddressMethod::Text,
+        ContentAddressMethod::Git,
+    ] {
+        for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Sha1] {
+            if (method, algorithm) == (ContentAddressMethod::Text, HashAlgorithm::Sha1) {
+                continue;
+            }
+            let what = match method {
+                ContentAddressMethod::Nar | ContentAddressMethod::Git => top.clone(),
+                _ => top.join("sub/run"),
+            };
+            let path = store.add_path(&what, "x", method, algorithm).unwrap();
+            let real = store.real_path(&path);
+            check_canonical(&real);
+            let info = store.query_path_info(&path).unwrap();
+            let nar = nar_hash(
+                &mut FileSystem,
+                &FileSystem::node(&real),
+                HashAlgorithm::Sha256,
+            );
+            assert_eq!(nar.unwrap(), (info.nar_hash, info.nar_size));
+            let content = hash_tree(&mut FileSystem, &FileSystem::node(&real), method, algorithm);
+            assert_eq!(content.unwrap(), info.content_address.unwrap());
+            paths.push(path);
+        }
+    }
+    let stats = store.optimise().unwrap();
+    assert!(stats.files_linked > 0);
+    assert_eq!(store.optimise().unwrap(), OptimiseStats::default());
+    for path in &paths {
+        check_canonical(&store.real_path(path));
+    }
+    let real = store.real_path(&paths[0]);
+    let ino = |name: &str| real.join(name).metadata().unwrap().ino();
+    assert_eq!(ino("file"), ino("sub/same"));
+    assert!(
+        store
+            .verify(
+                &VerifyOptions {
+                    check_contents: true,
+                    ..Default::default()
+                },
+                None
+            )
+            .unwrap()
+            .ok()
+    );
+    // Larger than what is kept in memory, so unpacked on the way.
+    let large = dir.path().join("large");
+    std::fs::create_dir(&large).unwrap();
+    std::fs::write(large.join("data"), vec![7; 20 << 20]).unwrap();
+    let path = store
+        .add_path(
+            &large,
+            "large",
+            ContentAddressMethod::Nar,
+            HashAlgorithm::Sha256,
+        )
+        .unwrap();
+    check_canonical(&store.real_path(&path));
+    assert_eq!(
+        std::fs::read_dir(&store.config().real_store_dir)
+            .unwrap()
+            .count(),
+        paths.iter().collect::<BTreeSet<_>>().len() + 2
+    );
+}
+
+#[test]
+fn deep_trees_can_be_deleted() {
+    let Home { store, .. } = &home();
+    let name = store.config().real_store_dir.join("garbage");
+    std::fs::create_dir(&name).unwrap();
+    let mut at = std::fs::File::open(&name).unwrap();
+    for _ in 0..2000 {
+        nix::sys::stat::mkdirat(&at, "d", nix::sys::stat::Mode::S_IRWXU).unwrap();
+        at = nix::fcntl::openat(
+            &at,
+            "d",
+            nix::fcntl::OFlag::O_DIRECTORY,
+            nix::sys::stat::Mode::empty(),
+        )
+        .unwrap()
+        .into();
+    }
+    store.collect_garbage(&GcOptions::default()).unwrap();
+    assert!(!name.exists());
+}
+
+fn gc(store: &LocalStore, action: GcAction) -> BTreeSet<String> {
+    let options = GcOptions {
+        action,
+        ..GcOptions::default()
+    };
+    store.collect_garbage(&options).unwrap().paths
+}
+
+fn printed(store: &LocalStore, paths: &[&StorePath]) -> BTreeSet<String> {
+    paths.iter().map(|path| store.print(path)).collect()
+}
+
+#[test]
+fn garbage_is_what_no_root_needs() {
+    let Home { _dir: dir, store } = home();
+    let config = store.config().clone();
+    let text = |name: &str, references: &[&StorePath]| {
+        store.add_text(name, b"text", &set(references)).unwrap()
+    };
+    let a = text("a", &[]);
+    let b = text("b", &[&a]);
+    let c = text("c", &[&a]);
+    let link = dir.path().canonicalize().unwrap().join("result");
+    assert_eq!(store.add_perm_root(&b, &link).unwrap(), link);
+    // Temporary roots of this process keep all of them.
+    assert!(gc(&store, GcAction::ReturnDead).is_empty());
+    drop(store);
+    let store = LocalStore::open(config.clone()).unwrap();
+    assert_eq!(gc(&store, GcAction::ReturnDead), printed(&store, &[&c]));
+    assert_eq!(gc(&store, GcAction::ReturnLive), printed(&store, &[&a, &b]));
+    let roots = store.find_roots(false).unwrap();
+    assert_eq!(roots.keys().collect::<Vec<_>>(), [&b]);
+    assert!(roots[&b].contains(&link.display().to_string()));
+
+    let specific = |path: &StorePath| GcOptions {
+        action: GcAction::DeleteSpecific(set(&[path])),
+        ..GcOptions::default()
+    };
+    for path in [&a, &b] {
+        let error = store.collect_garbage(&specific(path)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InUse);
+        assert!(error.message().contains("since it is still alive"));
+    }
+    // Regardless of roots, but not of referrers.
+    let mut options = specific(&a);
+    options.ignore_liveness = true;
+    assert_eq!(
+        store.collect_garbage(&options).unwrap_err().kind(),
+        ErrorKind::InUse
+    );
+    std::fs::write(config.real_store_dir.join("stray"), "x").unwrap();
+    let deleted = gc(&store, GcAction::DeleteDead);
+    assert!(deleted.contains(&store.print(&c)));
+    assert!(!store.is_valid(&c).unwrap() && !store.real_path(&c).exists());
+    assert!(store.is_valid(&a).unwrap() && store.is_valid(&b).unwrap());
+    assert!(!config.real_store_dir.join("stray").exists());
+
+    std::fs::remove_file(&link).unwrap();
+    let deleted = gc(&store, GcAction::DeleteDead);
+    assert_eq!(deleted, printed(&store, &[&a, &b]));
+    assert!(
+        std::fs::read_dir(config.state_dir.join("gcroots/auto"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
+fn derivers_and_outputs_keep_each_other_on_request() {
+    let Home { _dir, store } = home();
+    let mut config = store.config().clone();
+    let mut drv = Derivation::new("example");
+    drv.platform = "x".into();
+    drv.builder = "/bin/sh".into();
+    drv.outputs.insert("out".into(), DerivationOutput::Deferred);
+    let path = drv
+        .finish(store.store_dir(), &mut DrvHashMemo::new())
+        .unwrap();
+    store.add_derivation(&drv).unwrap();
+    let out = store.query_output_map(&path).unwrap()["out"]
+        .clone()
+        .unwrap();
+    std::fs::write(store.real_path(&out), "built").unwrap();
+    let hash = nar_hash(
+        &mut FileSystem,
+        &FileSystem::node(store.real_path(&out)),
+        HashAlgorithm::Sha256,
+    )
+    .unwrap();
+    let mut info = PathInfo::new(out.clone(), hash.0, hash.1);
+    info.deriver = Some(path.clone());
+    store.register([&info]).unwrap();
+    let roots = config.state_dir.join("gcroots");
+    drop(store);
+    for (keep_outputs, keep_derivations, root, dead) in [
+        (false, true, &out, vec![]),
+        (false, false, &out, vec![&path]),
+        (true, false, &path, vec![]),
+        (false, true, &path, vec![&out]),
+    ] {
+        config.settings.keep_outputs = keep_outputs;
+        config.settings.keep_derivations = keep_derivations;
+        let store = LocalStore::open(config.clone()).unwrap();
+        let link = roots.join("root");
+        std::os::unix::fs::symlink(store.print(root), &link).unwrap();
+        assert_eq!(gc(&store, GcAction::ReturnDead), printed(&store, &dead));
+        std::fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
+fn collecting_stops_at_a_limit() {
+    let Home { _dir, store } = home();
+    let config = store.config().clone();
+    for n in 0..10 {
+        store
+            .add_text(&format!("t{n}"), &[b'x'; 1000], &BTreeSet::new())
+            .unwrap();
+    }
+    drop(store);
+    let store = LocalStore::open(config).unwrap();
+    let results = store
+        .collect_garbage(&GcOptions {
+            max_freed: 2500,
+            ..GcOptions::default()
+        })
+        .unwrap();
+    assert_eq!(results.bytes_freed, 3000);
+    assert_eq!(store.query_all_valid().unwrap().len(), 7);
+    assert_eq!(
+        std::fs::read_dir(&store.config().real_store_dir)
+            .unwrap()
+            .count(),
+        8
+    );
+}
+
+/// Roots that others add while the collector runs, holding its lock.
+#[test]
+fn roots_may_come_late() {
+    let Home { _dir, store } = home();
+    let config = store.config().clone();
+    let a = store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let b = store.add_text("b", b"b", &set(&[&a])).unwrap();
+    let c = store.add_text("c", b"c", &BTreeSet::new()).unwrap();
+    drop(store);
+    let store = LocalStore::open(config.clone()).unwrap();
+    let other = LocalStore::open(config).unwrap();
+    let (late, added) = (b.clone(), std::sync::mpsc::channel());
+    let (done, waiting) = (std::sync::Mutex::new(added.0), added.1);
+    let options = GcOptions {
+        stage: Some(Arc::new(move |stage| {
+            let other = other.clone();
+            let late = late.clone();
+            match stage {
+                nivis_store::local::GcStage::Locked => {
+                    // Nobody listens yet: this waits until somebody does.
+                    let done = done.lock().unwrap().clone();
+                    std::thread::spawn(move || {
+                        other.add_temp_root(&late).unwrap();
+                        let new = other.add_text("new", b"new", &set(&[&late])).unwrap();
+                        done.send((other, new)).unwrap();
+                    });
+                }
+                nivis_store::local::GcStage::RootsFound => {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+            }
+        })),
+        ..GcOptions::default()
+    };
+    let results = store.collect_garbage(&options).unwrap();
+    let (_other, new) = waiting.recv().unwrap();
+    let deleted: BTreeSet<String> = results.paths;
+    assert_eq!(deleted, printed(&store, &[&c]));
+    for path in [&a, &b, &new] {
+        assert!(store.is_valid(path).unwrap(), "{path}");
+        assert!(store.real_path(path).exists());
+    }
+}
+
+#[test]
+fn exports_are_imported_elsewhere() {
+    let from = home();
+    let to = home();
+    let dir = tempfile::tempdir().unwrap();
+    let a = from
+        .store
+        .add_path(
+            &tree(dir.path()),
+            "tree",
+            ContentAddressMethod::Nar,
+            HashAlgorithm::Sha256,
+        )
+        .unwrap();
+    let b = from.store.add_text("b", b"b", &set(&[&a])).unwrap();
+    let bytes = from.store.export([&b, &a], Vec::new()).unwrap();
+    assert_eq!(to.store.import(&bytes[..]).unwrap(), [a.clone(), b.clone()]);
+    assert_eq!(to.store.closure([&b]).unwrap(), set(&[&a, &b]));
+    check_canonical(&to.store.real_path(&a));
+    assert_eq!(
+        to.store.query_path_info(&a).unwrap().nar_hash,
+        from.store.query_path_info(&a).unwrap().nar_hash
+    );
+    // Again, and cut off.
+    assert_eq!(to.store.import(&bytes[..]).unwrap().len(), 2);
+    assert!(to.store.import(&bytes[..bytes.len() - 9]).is_err());
+
+    let mut text = Vec::new();
+    from.store.dump_infos([&a, &b], &mut text).unwrap();
+    let third = home();
+    for path in [&a, &b] {
+        let nar = from.store.write_nar(path, Vec::new()).unwrap();
+        nivis_store::local::restore_nar(
+            &nar[..],
+            &third.store.real_path(path),
+            nivis_store::local::Metadata::Ordinary,
+        )
+        .unwrap();
+    }
+    let options = nivis_store::local::LoadOptions {
+        hash_given: true,
+        canonicalise: true,
+        ..Default::default()
+    };
+    third.store.load_infos(&text[..], &options).unwrap();
+    check_canonical(&third.store.real_path(&a));
+    assert!(verify(&third.store).ok());
+}
+
+fn verify(store: &LocalStore) -> nivis_store::local::VerifyReport {
+    let options = VerifyOptions {
+        check_contents: true,
+        repair: false,
+    };
+    store.verify(&options, None).unwrap()
+}
+
+#[test]
+fn damage_is_found_and_mended() {
+    use std::os::unix::fs::PermissionsExt;
+    let Home { _dir, store } = &home();
+    let a = store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let b = store.add_text("b", b"b", &set(&[&a])).unwrap();
+    let c = store.add_text("c", b"c", &BTreeSet::new()).unwrap();
+    let info = store.query_path_info(&a).unwrap();
+    let nar = store.write_nar(&a, Vec::new()).unwrap();
+    assert!(verify(store).ok());
+    let real = store.real_path(&a);
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&real, "changed").unwrap();
+    std::fs::remove_file(store.real_path(&c)).unwrap();
+    assert!(store.check_contents(&a).unwrap().is_some());
+    assert!(store.export([&a], Vec::new()).is_err());
+    let report = verify(store);
+    assert!(!report.ok());
+    assert_eq!(report.damaged, set(&[&a]));
+    assert_eq!(report.removed, set(&[&c]));
+    std::fs::remove_file(&real).unwrap();
+    assert_eq!(verify(store).damaged, set(&[&a]));
+    let repair = |path: &StorePath| {
+        assert_eq!(*path, a);
+        store.add_nar(&info, &nar[..], true).map(|_| ())
+    };
+    let options = VerifyOptions {
+        check_contents: true,
+        repair: true,
+    };
+    let report = store.verify(&options, Some(&repair)).unwrap();
+    assert!(report.ok());
+    assert_eq!(report.repaired, set(&[&a]));
+    assert!(verify(store).ok());
+    assert!(store.is_valid(&b).unwrap());
+}
+
+#[test]
+fn archives_are_checked_when_added() {
+    let from = home();
+    let to = home();
+    let a = from.store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let info = from.store.query_path_info(&a).unwrap();
+    let nar = from.store.write_nar(&a, Vec::new()).unwrap();
+    let mut damaged = nar.clone();
+    let at = nar
+        .windows(8)
+        .position(|w| w == b"a\0\0\0\0\0\0\0")
+        .unwrap();
+    damaged[at] = b'b';
+    let error = to.store.add_nar(&info, &damaged[..], false).unwrap_err();
+    assert!(
+        error.message().contains("hash mismatch importing path"),
+        "{error}"
+    );
+    let mut other = info.clone();
+    other.nar_size += 1;
+    assert!(to.store.add_nar(&other, &nar[..], false).is_err());
+    let mut other = info.clone();
+    other.references.insert(a.clone());
+    assert!(to.store.add_nar(&other, &nar[..], false).is_err());
+    assert!(!to.store.real_path(&a).exists());
+    to.store.add_nar(&info, &nar[..], false).unwrap();
+    assert_eq!(
+        to.store.query_path_info(&a).unwrap().nar_hash,
+        info.nar_hash
+    );
 }

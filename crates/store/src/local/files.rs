@@ -90,6 +90,34 @@ pub(super) fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
+/// Exchanges two paths of the same file system, at once where it can do that. The contents that come to
+/// the second path get the mode of contents of a store.
+pub(crate) fn exchange(new: &Path, old: &Path) -> Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    let fail = |e| Error::io(format_args!("replacing '{}'", old.display()), e);
+    // A folder changes its `..` when it moves, for which it must be writable.
+    for path in [new, old] {
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(path, mode).map_err(fail)?;
+        }
+    }
+    match renameat2(AT_FDCWD, new, AT_FDCWD, old, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => {}
+        // The old contents may be missing, or the file system does not know how.
+        Err(nix::Error::ENOENT | nix::Error::EINVAL | nix::Error::ENOSYS) => {
+            let aside = new.with_extension("old");
+            match std::fs::rename(old, &aside) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
+                _ => {}
+            }
+            std::fs::rename(new, old).map_err(fail)?;
+        }
+        Err(e) => return Err(fail(std::io::Error::from(e))),
+    }
+    super::restore::canonical_root(old)
+}
+
 /// Deletes what is at a path, and everything below it. Nothing there is no error. Gives the bytes that
 /// this freed: the sizes of files that had at most one other link (in `.links`, most likely).
 pub(crate) fn delete(path: &Path) -> Result<u64> {

@@ -5,7 +5,7 @@
 //! to it, and whoever acquires a lock looks whether the file is still empty, and begins anew if
 //! it is not. All programs that share a store do so.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -133,12 +133,4 @@ impl Drop for PathLocks {
             }
         }
     }
-}
-
-/// The error for a lock that somebody else holds.
-pub(crate) fn busy(what: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Busy,
-        format!("{what} is locked by another process"),
-    )
 }

@@ -26,20 +26,37 @@
 //! ([`LocalStore::set_observer`]).
 
 mod add;
+mod canonical;
 mod config;
 mod db;
 mod files;
+mod gc;
 mod gc_socket;
 mod info;
 mod locks;
+mod modulo;
+mod optimise;
 mod query;
+mod receive;
 mod register;
+mod restore;
+mod roots;
 mod temproots;
+mod transfer;
+mod verify;
 
+pub use canonical::{Canonicalise, InodesSeen};
 pub use config::{Lookup, StoreConfig, StoreSettings};
+pub use gc::{GcAction, GcOptions, GcResults, GcStage, StageHook, render_size};
 pub use info::{PathInfo, Realisation};
 pub use locks::PathLocks;
+pub use modulo::HashModulo;
+pub use optimise::{OptimiseStats, Optimising};
 pub use query::ClosureOptions;
+pub use restore::{Metadata, restore_nar};
+pub use roots::Roots;
+pub use transfer::LoadOptions;
+pub use verify::{Repair, VerifyOptions, VerifyReport};
 
 use crate::build::events::{Level, Observer, Silent};
 use crate::derivation::{Derivation, DrvHashMemo};

@@ -1,0 +1,217 @@
+//! Unpacking archives into files.
+
+use super::files::{mtime, open_dir, os_error, set_mtime};
+use crate::error::{Error, ErrorKind, Result};
+use crate::nar::{NarEvent, NarReader};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::symlinkat;
+use std::ffi::{CString, OsStr};
+use std::fs::{File, Permissions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Size of the pieces in which files are copied.
+const CHUNK: usize = 128 * 1024;
+
+/// Which modes and times unpacked files get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// Those of contents of a store: 0444 or 0555, a second after the beginning of 1970.
+    Canonical,
+    /// The same, but the top folder stays as it was made, so that it can be moved;
+    /// [`canonical_root`] has to follow.
+    CanonicalBelow,
+    /// What the process's umask and the time of day make of it.
+    Ordinary,
+}
+
+/// Unpacks an archive at a path where nothing is. Reads no further than its end, and gives the reader
+/// back.
+///
+/// Nothing outside the path is touched, whatever the archive says or anybody does meanwhile: names are
+/// checked by [`NarReader`], and entries are made in open folders without following links.
+pub fn restore_nar<R: Read>(input: R, dest: &Path, metadata: Metadata) -> Result<R> {
+    let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cannot unpack to '{}'", dest.display()),
+        ));
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let folder = File::open(parent)
+        .map_err(|e| Error::io(format_args!("opening directory '{}'", parent.display()), e))?;
+    let mut restore = Restore {
+        dest,
+        metadata,
+        folders: vec![(CString::default(), OwnedFd::from(folder))],
+        name: c_string(name.as_bytes(), dest)?,
+        buffer: vec![0; CHUNK],
+    };
+    let mut reader = NarReader::new(input);
+    loop {
+        let step = match reader.next_event()? {
+            None => break,
+            Some(NarEvent::Entry { name }) => {
+                restore.name = c_string(name, dest)?;
+                continue;
+            }
+            Some(NarEvent::Symlink { target }) => restore.symlink(target),
+            Some(NarEvent::Directory) => restore.directory(),
+            Some(NarEvent::EndDirectory) => restore.end_directory(),
+            Some(NarEvent::Regular { executable, .. }) => {
+                let file = restore.create()?;
+                restore.fill(&mut reader, file, executable)
+            }
+        };
+        step?;
+    }
+    reader.finish()
+}
+
+fn c_string(name: &[u8], dest: &Path) -> Result<CString> {
+    CString::new(name)
+        .map_err(|_| os_error(format_args!("'{}'", dest.display()), nix::Error::EINVAL))
+}
+
+struct Restore<'d> {
+    dest: &'d Path,
+    metadata: Metadata,
+    /// Open folders, from the one that holds the root, with their names.
+    folders: Vec<(CString, OwnedFd)>,
+    /// The name of the next node.
+    name: CString,
+    buffer: Vec<u8>,
+}
+
+impl Restore<'_> {
+    fn fail(&self, what: &str, e: nix::Error) -> Error {
+        let name = String::from_utf8_lossy(self.name.as_bytes()).into_owned();
+        os_error(
+            format_args!("{what} '{name}' in '{}'", self.dest.display()),
+            e,
+        )
+    }
+
+    fn folder(&self) -> Result<&OwnedFd> {
+        match self.folders.last() {
+            Some((_, fd)) => Ok(fd),
+            None => Err(self.fail("creating", nix::Error::ENOENT)),
+        }
+    }
+
+    fn canonical(&self) -> bool {
+        self.metadata != Metadata::Ordinary
+    }
+
+    fn symlink(&mut self, target: &[u8]) -> Result<()> {
+        let folder = self.folder()?;
+        symlinkat(OsStr::from_bytes(target), folder, self.name.as_c_str())
+            .map_err(|e| self.fail("creating symlink", e))?;
+        if self.canonical() {
+            set_mtime(folder, &self.name).map_err(|e| self.fail("setting the time of", e))?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self) -> Result<()> {
+        let folder = self.folder()?;
+        mkdirat(
+            folder,
+            self.name.as_c_str(),
+            Mode::from_bits_truncate(0o777),
+        )
+        .map_err(|e| self.fail("creating directory", e))?;
+        let fd = open_dir(folder, OsStr::from_bytes(self.name.as_bytes()))
+            .map_err(|e| self.fail("opening directory", e))?;
+        self.folders.push((self.name.clone(), fd));
+        Ok(())
+    }
+
+    fn end_directory(&mut self) -> Result<()> {
+        let Some((name, fd)) = self.folders.pop() else {
+            return Ok(());
+        };
+        let is_root = self.folders.len() == 1;
+        if self.metadata == Metadata::Canonical
+            || (self.metadata == Metadata::CanonicalBelow && !is_root)
+        {
+            let dir = File::from(fd);
+            dir.set_permissions(Permissions::from_mode(0o555))
+                .and_then(|()| dir.set_modified(mtime()))
+                .map_err(|e| {
+                    Error::io(
+                        format_args!("setting the mode of '{}'", name.to_string_lossy()),
+                        e,
+                    )
+                })?;
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> Result<File> {
+        openat(
+            self.folder()?,
+            self.name.as_c_str(),
+            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            Mode::from_bits_truncate(0o666),
+        )
+        .map(File::from)
+        .map_err(|e| self.fail("creating file", e))
+    }
+
+    fn fill<R: Read>(
+        &mut self,
+        reader: &mut NarReader<R>,
+        mut file: File,
+        executable: bool,
+    ) -> Result<()> {
+        loop {
+            let read = reader.read_contents(&mut self.buffer)?;
+            if read == 0 {
+                break;
+            }
+            file.write_all(self.buffer.get(..read).unwrap_or(&[]))
+                .map_err(|e| {
+                    Error::io(format_args!("writing '{}'", self.name.to_string_lossy()), e)
+                })?;
+        }
+        let result = match self.metadata {
+            Metadata::Ordinary if executable => file.metadata().and_then(|meta| {
+                let mode = meta.permissions().mode() | 0o111;
+                file.set_permissions(Permissions::from_mode(mode & 0o7777))
+            }),
+            Metadata::Ordinary => Ok(()),
+            _ => {
+                let mode = if executable { 0o555 } else { 0o444 };
+                file.set_permissions(Permissions::from_mode(mode))
+                    .and_then(|()| file.set_modified(mtime()))
+            }
+        };
+        result.map_err(|e| {
+            Error::io(
+                format_args!("setting the mode of '{}'", self.name.to_string_lossy()),
+                e,
+            )
+        })
+    }
+}
+
+/// Gives a folder at the top of a tree the mode and time of contents of a store.
+pub(super) fn canonical_root(path: &Path) -> Result<()> {
+    let fail = |e| Error::io(format_args!("setting the mode of '{}'", path.display()), e);
+    let meta = path.symlink_metadata().map_err(fail)?;
+    if meta.is_dir() {
+        let dir = File::open(path).map_err(fail)?;
+        dir.set_permissions(Permissions::from_mode(0o555))
+            .and_then(|()| dir.set_modified(mtime()))
+            .map_err(fail)?;
+    }
+    Ok(())
+}
