@@ -4,7 +4,7 @@ use nivis_eval::context::ContextElement;
 use nivis_eval::host::{Keep, follow_links};
 use nivis_eval::machine::bytes_path;
 use nivis_eval::{AddPath, FileType, Host};
-use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind, write_nar};
+use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
 use nivis_store::{
     ContentAddress, ContentAddressMethod, DownstreamPlaceholder, ErrorKind, Hash, HashAlgorithm,
     StoreDir, StorePath, StoreReferences, ingest,
@@ -43,12 +43,31 @@ fn content_of<S: NarSource<Error = nivis_store::Error>>(
             request.path.display()
         )));
     }
-    let method = if request.recursive {
+    ingest::hash_tree(source, root, method_of(request), HashAlgorithm::Sha256).map_err(io_error)
+}
+
+fn method_of(request: &AddPath<'_>) -> ContentAddressMethod {
+    if request.recursive {
         ContentAddressMethod::Nar
     } else {
         ContentAddressMethod::Flat
-    };
-    ingest::hash_tree(source, root, method, HashAlgorithm::Sha256).map_err(io_error)
+    }
+}
+
+fn mismatch(request: &AddPath<'_>) -> io::Error {
+    io::Error::other(format!(
+        "store path mismatch in (possibly filtered) path added from '{}'",
+        request.path.display()
+    ))
+}
+
+/// Where contents with the expected hash would be.
+fn expected_path(store: &StoreDir, request: &AddPath<'_>) -> io::Result<Option<StorePath>> {
+    let content = request.sha256.map(|hash| ContentAddress {
+        method: method_of(request),
+        hash: Hash::from_sha256(hash),
+    });
+    content.map(|c| path_for(store, request, &c)).transpose()
 }
 
 /// The store path of contents; with an expected hash, only when the contents have it.
@@ -59,10 +78,7 @@ fn store_path_of(
 ) -> io::Result<StorePath> {
     let expected = request.sha256.map(Hash::from_sha256);
     if expected.is_some_and(|hash| hash != content.hash) {
-        return Err(io::Error::other(format!(
-            "store path mismatch in (possibly filtered) path added from '{}'",
-            request.path.display()
-        )));
+        return Err(mismatch(request));
     }
     path_for(store, request, content)
 }
@@ -72,13 +88,17 @@ fn path_for(
     request: &AddPath<'_>,
     content: &ContentAddress,
 ) -> io::Result<StorePath> {
-    let references = StoreReferences {
-        others: parse_references(store, request.references.iter().map(Vec::as_slice))?,
-        self_reference: false,
-    };
+    let references = references_of(store, request)?;
     store
         .make_content_path(&String::from_utf8_lossy(request.name), content, &references)
         .map_err(io_error)
+}
+
+fn references_of(store: &StoreDir, request: &AddPath<'_>) -> io::Result<StoreReferences> {
+    Ok(StoreReferences {
+        others: parse_references(store, request.references.iter().map(Vec::as_slice))?,
+        self_reference: false,
+    })
 }
 
 fn parse_references<'r>(
@@ -168,17 +188,18 @@ impl NarSource for HostFiles<'_> {
 
 /// The store behind a [`SystemHost`]: it keeps what evaluation adds, and makes what evaluation reads.
 pub trait StoreKeeper: std::fmt::Debug {
-    /// Takes a file or folder, unless it has it. `write` writes its archive, and can be called once.
+    /// Takes a file or folder, unless it has it, and gives its path.
     ///
     /// # Errors
     /// What reading it, or writing to the store, fails with.
     fn add_source(
         &self,
-        path: &StorePath,
-        content: &ContentAddress,
-        references: &BTreeSet<StorePath>,
-        write: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
-    ) -> io::Result<()>;
+        name: &str,
+        files: &mut KeptFiles<'_>,
+        root: &FileSystemNode,
+        method: ContentAddressMethod,
+        references: &StoreReferences,
+    ) -> io::Result<StorePath>;
 
     /// Takes a text, unless it has it.
     ///
@@ -377,18 +398,8 @@ impl SystemHost {
     }
 
     fn add(&self, request: &AddPath<'_>) -> io::Result<StorePath> {
-        if let Some(hash) = request.sha256 {
+        if let Some(path) = expected_path(&self.store, request)? {
             // What is in the store already need not be readable here.
-            let method = if request.recursive {
-                ContentAddressMethod::Nar
-            } else {
-                ContentAddressMethod::Flat
-            };
-            let expected = ContentAddress {
-                method,
-                hash: Hash::from_sha256(hash),
-            };
-            let path = path_for(&self.store, request, &expected)?;
             let printed = PathBuf::from(self.store.print(&path));
             let known = match &self.keeper {
                 Some(keeper) => {
@@ -410,24 +421,28 @@ impl SystemHost {
             (None, _) => Some(&visible),
             (Some(keep), _) => Some(&|file: &[u8]| keep(file) && visible(file)),
         };
-        let mut files = Files { keep };
+        let mut files = KeptFiles { keep };
         let root = self.with_physical(request.path, |p| FileSystem::node(p));
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.write) {
+            let path = keeper.add_source(
+                &String::from_utf8_lossy(request.name),
+                &mut files,
+                &root,
+                method_of(request),
+                &references_of(&self.store, request)?,
+            )?;
+            let expected = expected_path(&self.store, request)?;
+            if expected.is_some_and(|expected| expected != path) {
+                return Err(mismatch(request));
+            }
+            self.forget_type(&path);
+            self.allow(self.store.print(&path));
+            return Ok(path);
+        }
         let content = content_of(&mut files, &root, request)?;
         let path = store_path_of(&self.store, request, &content)?;
-        match &self.keeper {
-            Some(keeper) if self.write => {
-                let references = request.references.iter().map(Vec::as_slice);
-                let references = parse_references(&self.store, references)?;
-                keeper.add_source(&path, &content, &references, &mut |out| {
-                    write_nar(&mut files, &root, out).map_err(io_error)?;
-                    Ok(())
-                })?;
-                self.forget_type(&path);
-            }
-            None if self.write => {
-                self.write_object(&path, |target| copy(&mut files, &root, target))?;
-            }
-            _ => {}
+        if self.write {
+            self.write_object(&path, |target| copy(&mut files, &root, target))?;
         }
         self.allow(self.store.print(&path));
         Ok(path)
@@ -714,12 +729,12 @@ impl Host for SystemHost {
     }
 }
 
-/// The real file system, without the files that are not to be kept.
-struct Files<'k> {
+/// The real file system, without the files that a request does not want.
+pub struct KeptFiles<'k> {
     keep: Option<Keep<'k>>,
 }
 
-impl NarSource for Files<'_> {
+impl NarSource for KeptFiles<'_> {
     type Node = FileSystemNode;
     type Error = nivis_store::Error;
 
@@ -754,7 +769,7 @@ impl NarSource for Files<'_> {
 }
 
 /// Copies files to a place in the store.
-fn copy(files: &mut Files<'_>, root: &FileSystemNode, target: &Path) -> io::Result<()> {
+fn copy(files: &mut KeptFiles<'_>, root: &FileSystemNode, target: &Path) -> io::Result<()> {
     enum Task {
         Copy(FileSystemNode, PathBuf),
         /// A folder is sealed when everything in it is written.
