@@ -95,10 +95,16 @@ impl Settings {
         if let Some(base) = resolved.strip_prefix("extra-")
             && VALUED.contains(&base)
         {
-            let before = self.get(base).unwrap_or_default();
+            // Without a value of its own, what is added comes on top of the default.
+            let place = if self.values.contains_key(base) {
+                base
+            } else {
+                resolved
+            };
+            let before = self.get(place).unwrap_or_default();
             let joined = format!("{before} {value}");
             self.values
-                .insert(base.to_string(), (joined.trim().to_string(), Some(source)));
+                .insert(place.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
         }
         let fits = if NUMBERS.contains(&resolved) {
@@ -125,6 +131,7 @@ impl Settings {
                 "setting '{resolved}' has invalid value '{value}'"
             )));
         }
+        self.values.remove(&format!("extra-{resolved}"));
         self.values
             .insert(resolved.to_string(), (value.to_string(), Some(source)));
         Ok(())
@@ -147,13 +154,16 @@ impl Settings {
             .is_some_and(|(_, s)| *s == Some(Source::Flag))
     }
 
-    /// The words of a list setting.
+    /// The words of a list setting, without those of its default.
     pub fn list(&self, name: &str) -> Vec<String> {
-        self.get(name)
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(String::from)
-            .collect()
+        let words = self.get(name).unwrap_or_default().split_whitespace();
+        words.map(String::from).chain(self.extra(name)).collect()
+    }
+
+    /// The words that come on top of a list setting's default.
+    pub fn extra(&self, name: &str) -> Vec<String> {
+        let words = self.get(&format!("extra-{name}")).unwrap_or_default();
+        words.split_whitespace().map(String::from).collect()
     }
 
     /// Takes a long flag that names a setting: `--pure-eval`, `--no-pure-eval`, `--system X`. Returns whether

@@ -98,10 +98,12 @@ impl Reporter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much is shown.
-    #[allow(dead_code)]
-    pub fn verbosity(&self) -> Level {
-        self.verbosity
+    /// Whether builders' output is shown line by line, so that errors need not repeat it.
+    pub fn shows_build_logs(&self) -> bool {
+        matches!(
+            self.format,
+            LogFormat::RawWithLogs | LogFormat::BarWithLogs | LogFormat::InternalJson
+        )
     }
 
     /// Shows a line or more, if they matter enough.

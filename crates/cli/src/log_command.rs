@@ -1,0 +1,78 @@
+//! `nivis log`: what a build printed.
+
+use crate::installable::{self, Drv, SourceArgs};
+use crate::session::{Common, Failure, io_text, print};
+use crate::store_access::{self, Wanted};
+use clap::Args;
+use nivis_store::StorePath;
+use nivis_store::local::LocalStore;
+use std::io::Read;
+
+#[derive(Args)]
+pub struct LogArgs {
+    /// A store path, DRV^OUTPUT, or an attribute of --file or --expr
+    #[arg(value_name = "INSTALLABLE")]
+    installable: String,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no log.
+pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
+    let wanted = installable::resolve(
+        &mut common,
+        &args.source,
+        std::slice::from_ref(&args.installable),
+        Drv::Itself,
+    )?;
+    let store = store_access::open(&common)?;
+    for wanted in &wanted {
+        let path = match wanted {
+            Wanted::Path(path) => path.clone(),
+            Wanted::Built(request) => store_access::drv_path(&store, &request.drv)?,
+        };
+        print(&log_of(&store, &path)?)?;
+    }
+    Ok(())
+}
+
+/// What the build of a derivation, or of an output, printed.
+///
+/// # Errors
+/// When nobody knows.
+pub fn log_of(store: &LocalStore, path: &StorePath) -> Result<Vec<u8>, Failure> {
+    let unavailable = || {
+        Failure::Other(format!(
+            "build log of derivation '{}' is not available",
+            store.print(path)
+        ))
+    };
+    let drv = match path.is_derivation() {
+        true => path.clone(),
+        false => store
+            .find_path_info(path)?
+            .and_then(|info| info.deriver)
+            .ok_or_else(unavailable)?,
+    };
+    let (folder, name) = drv.base_name().split_at(2);
+    let file = store.config().log_dir.join("drvs").join(folder).join(name);
+    let mut compressed = file.clone().into_os_string();
+    compressed.push(".bz2");
+    let fail = |e: std::io::Error| {
+        Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e)))
+    };
+    if let Ok(text) = std::fs::read(&file) {
+        return Ok(text);
+    }
+    let Ok(packed) = std::fs::File::open(&compressed) else {
+        return Err(unavailable());
+    };
+    let mut text = Vec::new();
+    bzip2::read::MultiBzDecoder::new(packed)
+        .read_to_end(&mut text)
+        .map_err(fail)?;
+    Ok(text)
+}

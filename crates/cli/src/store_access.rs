@@ -1,0 +1,422 @@
+//! The store that a command works on, as settings and environment say, and how things are built there.
+
+use crate::progress::reporter;
+use crate::session::{Common, Failure};
+use crate::settings::Settings;
+use nivis::keeper::{ImportFromDerivation, LazyStore};
+use nivis_store::build::events::{Level, Observer};
+use nivis_store::build::{
+    BuildMode, BuildReport, BuildRequest, BuildSettings, Builder, DrvRef, ExternalBuilder, Outputs,
+    SandboxMode, SandboxPath,
+};
+use nivis_store::json::Json;
+use nivis_store::local::{LocalStore, StoreConfig};
+use nivis_store::{OutputName, StoreDir, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the store is: `--store`, else as the environment says.
+///
+/// # Errors
+/// Stores that are of a kind that is not supported.
+pub fn config(common: &Common) -> Result<StoreConfig, Failure> {
+    let s = &common.settings;
+    let mut config = StoreConfig::from_env(s.get("store").filter(|v| !v.is_empty()))?;
+    let store = &mut config.settings;
+    let switches: [(&str, &mut bool); 8] = [
+        ("fsync-metadata", &mut store.fsync_metadata),
+        ("fsync-store-paths", &mut store.fsync_store_paths),
+        ("sync-before-registering", &mut store.sync_before_registering),
+        ("use-sqlite-wal", &mut store.use_sqlite_wal),
+        ("auto-optimise-store", &mut store.auto_optimise),
+        ("keep-outputs", &mut store.keep_outputs),
+        ("keep-derivations", &mut store.keep_derivations),
+        ("allow-symlinked-store", &mut store.allow_symlinked_store),
+    ];
+    for (name, place) in switches {
+        if let Some(on) = s.switch(name) {
+            *place = on;
+        }
+    }
+    if std::env::var("NIX_IGNORE_SYMLINK_STORE").is_ok_and(|v| v == "1") {
+        store.allow_symlinked_store = true;
+    }
+    if let Some(n) = s.number("gc-reserved-space") {
+        store.reserved_space = n;
+    }
+    if let Some(group) = s.get("build-users-group") {
+        store.build_users_group = group.to_string();
+    }
+    if s.get("ignored-acls").is_some() {
+        store.ignored_acls = s.list("ignored-acls");
+    }
+    Ok(config)
+}
+
+/// The store, not open yet.
+///
+/// # Errors
+/// Stores that are of a kind that is not supported.
+pub fn lazy(common: &Common) -> Result<LazyStore, Failure> {
+    let observer: Arc<dyn Observer> = reporter().clone();
+    Ok(LazyStore::new(config(common)?, observer))
+}
+
+/// The open store.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(common: &Common) -> Result<Arc<LocalStore>, Failure> {
+    Ok(lazy(common)?.get()?)
+}
+
+/// How things are built: the settings that concern it.
+///
+/// # Errors
+/// Values that cannot be understood.
+pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
+    let s = &common.settings;
+    let mut b = BuildSettings::default();
+    let switch = |name: &str, place: &mut bool| {
+        if let Some(on) = s.switch(name) {
+            *place = on;
+        }
+    };
+    switch("keep-going", &mut b.keep_going);
+    switch("keep-failed", &mut b.keep_failed);
+    switch("keep-build-log", &mut b.keep_log);
+    switch("compress-build-log", &mut b.compress_log);
+    switch("sandbox-fallback", &mut b.sandbox_fallback);
+    switch(
+        "require-drop-supplementary-groups",
+        &mut b.require_drop_supplementary_groups,
+    );
+    switch("filter-syscalls", &mut b.filter_syscalls);
+    switch("allow-new-privileges", &mut b.allow_new_privileges);
+    switch("impersonate-linux-26", &mut b.impersonate_linux_26);
+    switch("fsync-store-paths", &mut b.fsync_store_paths);
+    switch("auto-optimise-store", &mut b.auto_optimise_store);
+    let number = |name: &str| s.number(name);
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    b.max_jobs = match s.get("max-jobs") {
+        Some("auto") => std::thread::available_parallelism().map_or(1, usize::from),
+        Some(n) => n.parse().unwrap_or(1),
+        None => b.max_jobs,
+    };
+    if let Some(n) = number("cores") {
+        b.cores = size(n);
+    }
+    let duration = |name: &str| number(name).filter(|n| *n > 0).map(Duration::from_secs);
+    b.max_silent_time = duration("max-silent-time");
+    b.timeout = duration("timeout");
+    b.max_log_size = number("max-build-log-size").filter(|n| *n > 0);
+    if let Some(n) = number("log-lines") {
+        b.log_lines = size(n);
+    }
+    b.print_build_logs = reporter().shows_build_logs();
+    b.sandbox = match s.get("sandbox") {
+        Some("relaxed") => SandboxMode::Relaxed,
+        _ if s.switch("sandbox") == Some(false) => SandboxMode::Disabled,
+        _ => SandboxMode::Enabled,
+    };
+    b.sandbox_paths
+        .extend(s.list("sandbox-paths").iter().map(|e| SandboxPath::parse(e)));
+    if let Some(size) = s.get("sandbox-dev-shm-size") {
+        b.sandbox_dev_shm_size = size.to_string();
+    }
+    if let Some(dir) = s.get("sandbox-build-dir") {
+        b.sandbox_build_dir = dir.into();
+    }
+    let path = |name: &str| s.get(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    b.build_dir = path("build-dir");
+    if let Some(group) = s.get("build-users-group") {
+        b.build_users_group = group.to_string();
+    }
+    let set = |name: &str| s.list(name).into_iter().collect::<BTreeSet<String>>();
+    b.allowed_impure_host_deps = set("allowed-impure-host-deps").into_iter().map(PathBuf::from).collect();
+    for pair in s.list("impure-env") {
+        if let Some((name, value)) = pair.split_once('=') {
+            b.impure_env.insert(name.to_string(), value.to_string());
+        }
+    }
+    if s.get("hashed-mirrors").is_some() {
+        b.hashed_mirrors = s.list("hashed-mirrors");
+    }
+    if let Some(text) = s.get("external-builders").filter(|t| !t.trim().is_empty()) {
+        b.external_builders = external_builders(text)?;
+    }
+    if let Some(system) = s.get("system").filter(|v| !v.is_empty()) {
+        b.system = system.to_string();
+    }
+    b.extra_platforms = match s.get("extra-platforms") {
+        Some(_) => set("extra-platforms"),
+        None if b.system == "x86_64-linux" => ["i686-linux".to_string()].into(),
+        None => BTreeSet::new(),
+    };
+    b.system_features = match s.get("system-features") {
+        Some(_) => set("system-features"),
+        None => default_system_features(),
+    };
+    b.system_features.extend(s.extra("system-features"));
+    b.experimental_features = set("experimental-features");
+    b.pre_build_hook = s.get("pre-build-hook").unwrap_or_default().to_string();
+    b.post_build_hook = s.get("post-build-hook").unwrap_or_default().to_string();
+    b.hook_config = s.given().map(|(n, v)| format!("{n} = {v}\n")).collect();
+    b.diff_hook = path("diff-hook").filter(|_| s.switch("run-diff-hook") == Some(true));
+    if let Some(n) = number("min-free") {
+        b.min_free = n;
+    }
+    if let Some(n) = number("max-free") {
+        b.max_free = n;
+    }
+    b.ssl_cert_file = path("ssl-cert-file").or_else(|| {
+        std::env::var_os("NIX_SSL_CERT_FILE")
+            .or_else(|| std::env::var_os("SSL_CERT_FILE"))
+            .map(PathBuf::from)
+    });
+    b.netrc_file = path("netrc-file");
+    Ok(b)
+}
+
+/// What this machine can do for builds that ask for it.
+fn default_system_features() -> BTreeSet<String> {
+    let mut features: BTreeSet<String> = ["nixos-test", "benchmark", "big-parallel", "uid-range"]
+        .map(String::from)
+        .into();
+    let kvm = nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK;
+    if nix::unistd::access("/dev/kvm", kvm).is_ok() {
+        features.insert("kvm".into());
+    }
+    features
+}
+
+fn external_builders(text: &str) -> Result<Vec<ExternalBuilder>, Failure> {
+    let wrong = || Failure::Usage("setting 'external-builders' is no list of builders".to_string());
+    let texts = |json: Option<&Json>| -> Option<Vec<String>> {
+        let Some(Json::Array(items)) = json else {
+            return None;
+        };
+        items
+            .iter()
+            .map(|item| match item {
+                Json::String(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect()
+    };
+    let Json::Array(items) = Json::parse(text)? else {
+        return Err(wrong());
+    };
+    let builders = items.iter().map(|item| {
+        let Json::Object(entries) = item else {
+            return None;
+        };
+        let Some(Json::String(program)) = entries.get("program") else {
+            return None;
+        };
+        Some(ExternalBuilder {
+            systems: texts(entries.get("systems"))?.into_iter().collect(),
+            program: program.into(),
+            args: texts(entries.get("args")).unwrap_or_default(),
+        })
+    });
+    builders.collect::<Option<_>>().ok_or_else(wrong)
+}
+
+/// What evaluation may build.
+///
+/// # Errors
+/// Settings that cannot be understood.
+pub fn import_from_derivation(common: &Common) -> Result<ImportFromDerivation, Failure> {
+    let s = &common.settings;
+    Ok(ImportFromDerivation {
+        allowed: s.switch("allow-import-from-derivation").unwrap_or(true),
+        traced: s.switch("trace-import-from-derivation").unwrap_or(false),
+        settings: build_settings(common)?,
+    })
+}
+
+/// Something that a command line names in the store: a path, or outputs of a derivation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The path itself.
+    Path(StorePath),
+    /// Outputs.
+    Built(BuildRequest),
+}
+
+/// Builds, and waits until everything is there.
+///
+/// # Errors
+/// Failed builds, with the status that tells how they failed.
+pub fn build(
+    store: &Arc<LocalStore>,
+    settings: BuildSettings,
+    wanted: &[Wanted],
+    mode: BuildMode,
+) -> Result<(), Failure> {
+    let requests: Vec<BuildRequest> = wanted
+        .iter()
+        .filter_map(|w| match w {
+            Wanted::Built(request) => Some(request.clone()),
+            Wanted::Path(_) => None,
+        })
+        .collect();
+    for path in wanted.iter().filter_map(|w| match w {
+        Wanted::Path(path) => Some(path),
+        Wanted::Built(_) => None,
+    }) {
+        store.add_temp_root(path)?;
+        if !store.is_valid(path)? {
+            return Err(Failure::Build(
+                format!(
+                    "path '{}' does not exist and cannot be created",
+                    store.print(path)
+                ),
+                1,
+            ));
+        }
+    }
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let report = run_builder(store, settings, &requests, mode)?;
+    let status = i32::from(report.failures.exit_status());
+    match report.into_outputs(store.store_dir()) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Failure::Build(e.to_string(), status)),
+    }
+}
+
+/// Builds; failures are in the report.
+///
+/// # Errors
+/// When building cannot even begin.
+pub fn run_builder(
+    store: &Arc<LocalStore>,
+    settings: BuildSettings,
+    requests: &[BuildRequest],
+    mode: BuildMode,
+) -> Result<BuildReport, Failure> {
+    let observer: Arc<dyn Observer> = reporter().clone();
+    let builder = Builder::new(store.clone(), settings, observer);
+    let cancel = builder.cancel_handle();
+    crate::session::on_interrupt(move || cancel.cancel());
+    Ok(builder.build(requests, mode))
+}
+
+/// The outputs of a derivation that are asked for, with their paths.
+///
+/// # Errors
+/// Outputs that it does not have, or whose path is not known because they were not built.
+pub fn outputs_of(
+    store: &LocalStore,
+    request: &BuildRequest,
+) -> Result<BTreeMap<OutputName, StorePath>, Failure> {
+    let drv = drv_path(store, &request.drv)?;
+    let known = store.query_output_map(&drv)?;
+    let names: Vec<OutputName> = match &request.outputs {
+        Outputs::All => known.keys().cloned().collect(),
+        Outputs::Names(names) => names.iter().cloned().collect(),
+    };
+    let mut found = BTreeMap::new();
+    for name in names {
+        match known.get(&name) {
+            Some(Some(path)) => {
+                found.insert(name, path.clone());
+            }
+            Some(None) => {
+                return Err(Failure::Other(format!(
+                    "cannot operate on output '{name}' of the unbuilt derivation '{}'",
+                    store.print(&drv)
+                )));
+            }
+            None => {
+                return Err(Failure::Other(format!(
+                    "derivation '{}' does not have wanted outputs '{name}'",
+                    store.print(&drv)
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The `.drv` file that a reference leads to; what it leads through must be built.
+///
+/// # Errors
+/// Outputs that are not there.
+pub fn drv_path(store: &LocalStore, drv: &DrvRef) -> Result<StorePath, Failure> {
+    match drv {
+        DrvRef::Path(path) => Ok(path.clone()),
+        DrvRef::Output(inner, output) => {
+            let request = BuildRequest::outputs((**inner).clone(), [output.clone()]);
+            let outputs = outputs_of(store, &request)?;
+            outputs
+                .into_values()
+                .next()
+                .ok_or_else(|| Failure::Other(format!("there is no output '{output}'")))
+        }
+    }
+}
+
+/// The store path that a path on the command line means; links are followed until they lead into the store.
+///
+/// # Errors
+/// When it does not lead there.
+pub fn follow_links(dir: &StoreDir, path: &str) -> Result<(StorePath, PathBuf), Failure> {
+    let cwd = crate::session::current_dir()?;
+    let mut path = lexical(&cwd.join(path));
+    for _ in 0..1024 {
+        if dir.contains(path.as_os_str().as_encoded_bytes()) {
+            break;
+        }
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        path = lexical(&folder.join(target));
+    }
+    if !dir.contains(path.as_os_str().as_encoded_bytes()) {
+        return Err(Failure::Other(format!(
+            "path '{}' is not in the Nix store",
+            path.display()
+        )));
+    }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let (object, rest) = dir.split(bytes)?;
+    let rest = String::from_utf8_lossy(rest).into_owned();
+    Ok((object, PathBuf::from(rest.trim_start_matches('/'))))
+}
+
+fn lexical(path: &Path) -> PathBuf {
+    let canonical = nivis::eval::machine::canonical_path(path.as_os_str().as_encoded_bytes());
+    nivis::eval::machine::bytes_path(&canonical).to_path_buf()
+}
+
+/// `PATH` or `PATH!OUTPUT,…` as the older commands write it; a derivation means its outputs.
+///
+/// # Errors
+/// When it does not lead into the store.
+pub fn parse_legacy(dir: &StoreDir, text: &str) -> Result<Wanted, Failure> {
+    let (path, outputs) = match text.split_once('!') {
+        Some((path, outputs)) => (path, outputs),
+        None => (text, ""),
+    };
+    let (path, _) = follow_links(dir, path)?;
+    let names: Vec<&str> = outputs.split(',').filter(|o| !o.is_empty()).collect();
+    Ok(if !names.is_empty() {
+        Wanted::Built(BuildRequest::outputs(path, names))
+    } else if path.is_derivation() {
+        Wanted::Built(BuildRequest::all(path))
+    } else {
+        Wanted::Path(path)
+    })
+}
+
+/// Shows a message that matters as much as most do.
+pub fn info(text: impl Into<String>) {
+    reporter().message(Level::Info, &text.into());
+}

@@ -1,0 +1,638 @@
+//! `nivis store`, `nivis path-info`, `nivis copy`: looking at the store and changing it, path by path.
+
+use crate::gc_command::{GcArgs, collect};
+use crate::hash_command::without_links_on_the_way;
+use crate::installable::{self, Drv, SourceArgs};
+use crate::listing::{ListArgs, Node, depth, list};
+use crate::nix_store::contents;
+use crate::session::{Common, Failure, io_text, print};
+use crate::store_access::{self, Wanted, follow_links, info};
+use clap::{Args, Subcommand};
+use nivis_store::build::events::Level;
+use nivis_store::build::{BuildMode, BuildRequest};
+use nivis_store::json::Json;
+use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore, PathInfo, render_size};
+use nivis_store::nar::FileSystem;
+use nivis_store::{ContentAddressMethod, HashAlgorithm, HashFormat, StorePath, ingest};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Say which store is used, and why
+    #[command(alias = "ping")]
+    Info {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy a file or folder to the store
+    Add(AddArgs),
+    /// Copy a file or folder to the store
+    #[command(name = "add-path", hide = true)]
+    AddPath(AddArgs),
+    /// Copy a file to the store, by the hash of its contents
+    #[command(name = "add-file", hide = true)]
+    AddFile(AddArgs),
+    /// Show what is in a store path
+    Ls {
+        /// A store path, or a path in one
+        path: String,
+        #[command(flatten)]
+        args: ListArgs,
+    },
+    /// Print a file in the store
+    Cat {
+        /// A path in a store path
+        path: String,
+    },
+    /// Write the archive of a store path to standard output
+    #[command(alias = "dump-path")]
+    Dump {
+        /// A store path, DRV^OUTPUT, or an attribute of --file or --expr
+        path: String,
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Make files of an archive on standard input
+    Restore {
+        /// What to make
+        path: PathBuf,
+    },
+    /// Print everything that paths refer to, directly or not
+    Requisites(PathsArgs),
+    /// Print what paths refer to
+    References(PathsArgs),
+    /// Print what refers to paths
+    Referrers(PathsArgs),
+    /// Print what is known about paths
+    #[command(name = "path-info")]
+    PathInfo(PathInfoArgs),
+    /// Look whether paths are as they were made
+    Verify(VerifyArgs),
+    /// Build paths again that are damaged
+    Repair(PathsArgs),
+    /// Delete paths that nothing keeps alive
+    Delete {
+        #[command(flatten)]
+        paths: PathsArgs,
+        /// Do not look for roots
+        #[arg(long)]
+        ignore_liveness: bool,
+    },
+    /// Replace files with the same contents by hard links
+    #[command(alias = "optimize")]
+    Optimise,
+    /// Write paths to standard output, so that another store can import them
+    Export(PathsArgs),
+    /// Take paths in from standard input
+    Import,
+    /// Delete everything that nothing keeps alive
+    Gc(GcArgs),
+    /// Find the store path with a hash part
+    #[command(name = "path-from-hash-part")]
+    PathFromHashPart {
+        /// 32 characters
+        hash_part: String,
+    },
+}
+
+#[derive(Args)]
+pub struct AddArgs {
+    /// The file or folder
+    path: PathBuf,
+    /// Its name in the store
+    #[arg(short, long)]
+    name: Option<String>,
+    /// What is hashed: the archive (nar), the contents (flat, text) or the Git object (git)
+    #[arg(long, value_name = "METHOD")]
+    mode: Option<String>,
+    /// The hash algorithm
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    hash_algo: String,
+    /// Only print the path
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Some store paths.
+#[derive(Args)]
+pub struct PathsArgs {
+    /// Store paths, DRV^OUTPUT, or attributes of --file or --expr
+    #[arg(value_name = "INSTALLABLE")]
+    installables: Vec<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// All valid paths
+    #[arg(long, conflicts_with = "recursive")]
+    all: bool,
+    /// And everything that they refer to
+    #[arg(short, long)]
+    recursive: bool,
+    /// The derivations, not what they build
+    #[arg(long)]
+    derivation: bool,
+    /// More paths are on standard input
+    #[arg(long)]
+    stdin: bool,
+}
+
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub struct PathInfoArgs {
+    #[command(flatten)]
+    paths: PathsArgs,
+    /// Print the size of the archive
+    #[arg(short, long)]
+    size: bool,
+    /// Print the size of the archives of everything that the path refers to
+    #[arg(short = 'S', long)]
+    closure_size: bool,
+    /// Print sizes for people
+    #[arg(short, long)]
+    human_readable: bool,
+    /// Print signatures
+    #[arg(long)]
+    sigs: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The version of the JSON: 1 or 2
+    #[arg(long, value_name = "VERSION")]
+    json_format: Option<u8>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    paths: PathsArgs,
+    /// Do not look at contents
+    #[arg(long)]
+    no_contents: bool,
+    /// Do not look at signatures
+    #[arg(long)]
+    no_trust: bool,
+    /// Signatures that paths need which were not built here
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
+    sigs_needed: usize,
+}
+
+impl PathsArgs {
+    /// The paths, and the store.
+    fn resolve(&self, common: &mut Common) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
+        let mut args = self.installables.clone();
+        if self.stdin {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
+            args.extend(text.split_whitespace().map(String::from));
+        }
+        if self.all {
+            if !args.is_empty() {
+                return Err(Failure::Usage("'--all' does not expect arguments".to_string()));
+            }
+            let store = store_access::open(common)?;
+            let paths = store.query_all_valid()?.into_iter().collect();
+            return Ok((store, paths));
+        }
+        let named = self.source.file.is_some() || self.source.expr.is_some();
+        if args.is_empty() && self.stdin && !named {
+            return Ok((store_access::open(common)?, Vec::new()));
+        }
+        let wanted = installable::resolve(common, &self.source, &args, Drv::Itself)?;
+        let store = store_access::open(common)?;
+        let mut paths = if self.derivation {
+            derivations(&store, &wanted)?
+        } else {
+            installable::paths(&store, &wanted)?
+        };
+        if self.recursive {
+            let closure = store.closure(&paths)?;
+            paths = store.topo_sort(&closure)?;
+        }
+        Ok((store, paths))
+    }
+}
+
+/// The derivations that arguments stand for: those that they build, or that built them.
+pub fn derivations(store: &LocalStore, wanted: &[Wanted]) -> Result<Vec<StorePath>, Failure> {
+    let mut found = Vec::new();
+    for wanted in wanted {
+        found.push(match wanted {
+            Wanted::Built(request) => store_access::drv_path(store, &request.drv)?,
+            Wanted::Path(path) if path.is_derivation() => path.clone(),
+            Wanted::Path(path) => store
+                .query_valid_derivers(path)?
+                .pop_first()
+                .ok_or_else(|| {
+                    Failure::Other(format!("'{}' does not have a known deriver", store.print(path)))
+                })?,
+        });
+    }
+    Ok(found)
+}
+
+fn say(store: &LocalStore, path: &StorePath) -> Result<(), Failure> {
+    print(format!("{}\n", store.print(path)).as_bytes())
+}
+
+/// Runs `nivis store`.
+///
+/// # Errors
+/// Paths that are not valid, and whatever the command fails with.
+pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
+    match command {
+        StoreCommand::Info { json } => store_info(&common, json),
+        StoreCommand::Add(args) | StoreCommand::AddPath(args) => {
+            add(&common, &args, ContentAddressMethod::Nar)
+        }
+        StoreCommand::AddFile(args) => add(&common, &args, ContentAddressMethod::Flat),
+        StoreCommand::Ls { path, args } => {
+            let (file, _) = file_in_store(&common, &path)?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let root = Node::from_files(&file, depth(&args))?;
+            match root {
+                Node::Directory(_) => list(&root, "", &args),
+                // A file is shown by its name.
+                file => list(
+                    &Node::Directory([(name.as_bytes().to_vec(), file)].into()),
+                    &name,
+                    &args,
+                ),
+            }
+        }
+        StoreCommand::Cat { path } => {
+            let (file, inside) = file_in_store(&common, &path)?;
+            let meta = file.symlink_metadata().map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Failure::Other(format!("path '/{}' does not exist", inside.display()))
+                }
+                _ => Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e))),
+            })?;
+            if !meta.is_file() {
+                return Err(Failure::Other(format!(
+                    "path '/{}' is not a regular file",
+                    inside.display()
+                )));
+            }
+            let text = std::fs::read(&file).map_err(|e| {
+                Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e)))
+            })?;
+            print(&text)
+        }
+        StoreCommand::Dump { path, source } => {
+            let args = [path];
+            let wanted = installable::resolve(&mut common, &source, &args, Drv::Itself)?;
+            let store = store_access::open(&common)?;
+            for path in installable::paths(&store, &wanted)? {
+                store.query_path_info(&path)?;
+                crate::nar_command::dump(&store.real_path(&path))?;
+            }
+            Ok(())
+        }
+        StoreCommand::Restore { path } => crate::nar_command::restore(&path),
+        StoreCommand::Requisites(args) => related(&mut common, &args, |store, path| {
+            Ok(store.closure_with([path], ClosureOptions::default())?)
+        }),
+        StoreCommand::References(args) => related(&mut common, &args, |store, path| {
+            Ok(store.query_references(path)?)
+        }),
+        StoreCommand::Referrers(args) => related(&mut common, &args, |store, path| {
+            Ok(store.query_referrers(path)?)
+        }),
+        StoreCommand::PathInfo(args) => path_info(common, &args),
+        StoreCommand::Verify(args) => verify(&mut common, &args),
+        StoreCommand::Repair(args) => {
+            let (store, paths) = args.resolve(&mut common)?;
+            let settings = store_access::build_settings(&common)?;
+            paths
+                .iter()
+                .try_for_each(|path| contents::repair_path(&store, &settings, path))
+        }
+        StoreCommand::Delete {
+            paths,
+            ignore_liveness,
+        } => {
+            let (store, paths) = paths.resolve(&mut common)?;
+            let options = GcOptions {
+                action: GcAction::DeleteSpecific(paths.into_iter().collect()),
+                ignore_liveness,
+                ..GcOptions::default()
+            };
+            collect(&store, &options, false)
+        }
+        StoreCommand::Optimise => contents::optimise(&*store_access::open(&common)?),
+        StoreCommand::Export(args) => {
+            let (store, paths) = args.resolve(&mut common)?;
+            contents::export(&store, &paths)
+        }
+        StoreCommand::Import => {
+            let store = store_access::open(&common)?;
+            contents::import(&store)
+        }
+        StoreCommand::Gc(args) => crate::gc_command::run(&common, &args),
+        StoreCommand::PathFromHashPart { hash_part } => {
+            let store = store_access::open(&common)?;
+            match store.query_path_from_hash_part(&hash_part)? {
+                Some(path) => say(&store, &path),
+                None => Err(Failure::Other(format!(
+                    "there is no store path corresponding to '{hash_part}'"
+                ))),
+            }
+        }
+    }
+}
+
+/// Prints paths that stand in some relation to the arguments, dependencies first.
+fn related(
+    common: &mut Common,
+    args: &PathsArgs,
+    relation: impl Fn(&LocalStore, &StorePath) -> Result<BTreeSet<StorePath>, Failure>,
+) -> Result<(), Failure> {
+    let (store, paths) = args.resolve(common)?;
+    let mut found = BTreeSet::new();
+    for path in &paths {
+        found.extend(relation(&store, path)?);
+    }
+    let sorted = store.topo_sort(&found)?;
+    sorted.iter().try_for_each(|path| say(&store, path))
+}
+
+fn store_info(common: &Common, json: bool) -> Result<(), Failure> {
+    let store = store_access::open(common)?;
+    let config = store.config();
+    let version = nivis::builtins::NIX_VERSION;
+    if json {
+        let json = Json::object([
+            ("url", Json::string(config.uri())),
+            ("version", Json::string(version)),
+            ("trusted", Json::Number("1".into())),
+            ("reason", Json::string(&config.reason)),
+            ("storeDir", Json::string(config.store_dir.as_str())),
+            (
+                "realStoreDir",
+                Json::string(config.real_store_dir.to_string_lossy()),
+            ),
+            ("stateDir", Json::string(config.state_dir.to_string_lossy())),
+        ]);
+        return print(format!("{}\n", json.to_text()).as_bytes());
+    }
+    let say = |text: String| crate::progress::reporter().message(Level::Notice, &text);
+    say(format!("Store URL: {}", config.uri()));
+    say(format!("Version: {version}"));
+    say("Trusted: 1".to_string());
+    say(format!("Chosen because: {}", config.reason));
+    say(format!("Store folder: {}", config.store_dir));
+    if config.real_store_dir.as_os_str() != config.store_dir.as_str() {
+        say(format!("Really in: {}", config.real_store_dir.display()));
+    }
+    say(format!("State folder: {}", config.state_dir.display()));
+    Ok(())
+}
+
+fn add(common: &Common, args: &AddArgs, usual: ContentAddressMethod) -> Result<(), Failure> {
+    let method = match &args.mode {
+        Some(mode) => ContentAddressMethod::parse(mode)?,
+        None => usual,
+    };
+    let algorithm = HashAlgorithm::parse(&args.hash_algo)?;
+    let path = without_links_on_the_way(&args.path)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    if args.dry_run || common.read_only {
+        let dir = store_access::config(common)?.store_dir;
+        let node = FileSystem::node(&path);
+        let content = ingest::hash_tree(&mut FileSystem, &node, method, algorithm)?;
+        let path = dir.make_content_path(&name, &content, &nivis_store::StoreReferences::none())?;
+        return print(format!("{}\n", dir.print(&path)).as_bytes());
+    }
+    let store = store_access::open(common)?;
+    let added = store.add_path(&path, &name, method, algorithm)?;
+    say(&store, &added)
+}
+
+/// Where a file of the store is, and what its path is within its store path, which must be valid.
+fn file_in_store(common: &Common, path: &str) -> Result<(PathBuf, PathBuf), Failure> {
+    let store = store_access::open(common)?;
+    let (object, rest) = follow_links(store.store_dir(), path)?;
+    store.query_path_info(&object)?;
+    let real = store.real_path(&object);
+    let real = if rest.as_os_str().is_empty() {
+        real
+    } else {
+        real.join(&rest)
+    };
+    Ok((real, rest))
+}
+
+/// Runs `nivis path-info`.
+///
+/// # Errors
+/// Paths that are not valid.
+pub fn path_info(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
+    let (store, paths) = args.paths.resolve(&mut common)?;
+    let closure_size = |path: &StorePath| -> Result<u64, Failure> {
+        let mut sum = 0;
+        for path in store.closure([path])? {
+            sum += store.query_path_info(&path)?.nar_size;
+        }
+        Ok(sum)
+    };
+    if args.json {
+        let format = args.json_format.unwrap_or_else(|| {
+            crate::session::warn(
+                "'--json' without '--json-format' is deprecated; please specify '--json-format 1' or '--json-format 2'. This will become an error in a future release.",
+            );
+            1
+        });
+        if !matches!(format, 1 | 2) {
+            return Err(Failure::Usage(format!("unknown JSON format {format}")));
+        }
+        let mut entries = Vec::new();
+        for path in &paths {
+            let json = match store.find_path_info(path)? {
+                None => Json::Null,
+                Some(info) => {
+                    let mut json = info_json(&store, &info, format);
+                    if args.closure_size
+                        && let Json::Object(entries) = &mut json
+                    {
+                        let size = Json::Number(closure_size(path)?.to_string());
+                        entries.insert("closureSize".into(), size);
+                    }
+                    json
+                }
+            };
+            let key = match format {
+                1 => store.print(path),
+                _ => path.to_string(),
+            };
+            entries.push((key, json));
+        }
+        let mut json = Json::object(entries);
+        if format == 2 {
+            json = Json::object([
+                ("version", Json::Number("2".into())),
+                ("storeDir", Json::string(store.store_dir().as_str())),
+                ("info", json),
+            ]);
+        }
+        return print(format!("{}\n", json.to_text()).as_bytes());
+    }
+    let width = paths.iter().map(|p| store.print(p).len()).max().unwrap_or(0);
+    for path in &paths {
+        let info = store.query_path_info(path)?;
+        let mut line = store.print(path);
+        if args.size || args.closure_size || args.sigs {
+            line = format!("{line:width$}");
+        }
+        let size = |n: u64| match args.human_readable {
+            true => {
+                let text = render_size(n.into());
+                let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
+                format!("\t{number:>6} {unit}")
+            }
+            false => format!("\t{n:>11}"),
+        };
+        if args.size {
+            line.push_str(&size(info.nar_size));
+        }
+        if args.closure_size {
+            line.push_str(&size(closure_size(path)?));
+        }
+        if args.sigs {
+            let mut words = Vec::new();
+            if info.ultimate {
+                words.push("ultimate".to_string());
+            }
+            words.extend(info.content_address.iter().map(|ca| format!("ca:{ca}")));
+            words.extend(info.signatures.iter().cloned());
+            line.push_str(&format!("\t{}", words.join(" ")));
+        }
+        print(format!("{line}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What is known about a path as JSON, in one of two versions.
+pub fn info_json(store: &LocalStore, info: &PathInfo, format: u8) -> Json {
+    let path = |path: &StorePath| match format {
+        1 => Json::string(store.print(path)),
+        _ => Json::string(path.to_string()),
+    };
+    let number = |n: u64| Json::Number(n.to_string());
+    let ca = info.content_address.as_ref().map(|ca| match format {
+        1 => Json::string(ca.to_string()),
+        _ => Json::object([
+            ("method", Json::string(ca.method.name())),
+            ("hash", Json::string(ca.hash.to_sri())),
+        ]),
+    });
+    let signatures = info.signatures.iter().map(|s| match (format, s.split_once(':')) {
+        (2, Some((key, signature))) => Json::object([
+            ("keyName", Json::string(key)),
+            ("sig", Json::string(signature)),
+        ]),
+        _ => Json::string(s),
+    });
+    let registered = match info.registration_time {
+        0 => Json::Null,
+        time => number(time),
+    };
+    Json::object([
+        ("version", number(format.into())),
+        ("storeDir", Json::string(store.store_dir().as_str())),
+        ("narHash", Json::string(info.nar_hash.to_sri())),
+        ("narSize", number(info.nar_size)),
+        (
+            "references",
+            Json::Array(info.references.iter().map(path).collect()),
+        ),
+        ("ca", ca.unwrap_or(Json::Null)),
+        (
+            "deriver",
+            info.deriver.as_ref().map_or(Json::Null, path),
+        ),
+        ("registrationTime", registered),
+        ("ultimate", Json::Bool(info.ultimate)),
+        ("signatures", Json::Array(signatures.collect())),
+    ])
+}
+
+fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
+    let (store, paths) = args.paths.resolve(common)?;
+    let (mut corrupted, mut untrusted, mut failed) = (false, false, false);
+    let error = |text: String| crate::progress::reporter().message(Level::Error, &text);
+    for path in &paths {
+        let text = store.print(path);
+        info(format!("checking '{text}'..."));
+        let known = match store.query_path_info(path) {
+            Ok(known) => known,
+            Err(e) => {
+                error(e.to_string());
+                failed = true;
+                continue;
+            }
+        };
+        if !args.no_contents {
+            let node = FileSystem::node(store.real_path(path));
+            match ingest::nar_hash(&mut FileSystem, &node, known.nar_hash.algorithm()) {
+                Ok((hash, _)) if hash == known.nar_hash => {}
+                Ok((hash, _)) => {
+                    corrupted = true;
+                    error(format!(
+                        "path '{text}' was modified! expected hash '{}', got '{}'",
+                        known.nar_hash.encode_with_algorithm(HashFormat::Nix32),
+                        hash.encode_with_algorithm(HashFormat::Nix32)
+                    ));
+                }
+                Err(e) => {
+                    failed = true;
+                    error(e.to_string());
+                }
+            }
+        }
+        // Signatures are not checked here, so only what needs none is trusted.
+        let trusted = (known.ultimate && args.sigs_needed == 0) || known.content_address.is_some();
+        if !args.no_trust && !trusted {
+            untrusted = true;
+            error(format!("path '{text}' is untrusted"));
+        }
+    }
+    match i32::from(corrupted) | i32::from(untrusted) << 1 | i32::from(failed) << 2 {
+        0 => Ok(()),
+        status => Err(Failure::Exit(status)),
+    }
+}
+
+/// Builds a path's deriver again, so that its outputs are as they were made.
+///
+/// # Errors
+/// When nothing is known that made it, or building fails.
+pub fn rebuild(
+    store: &Arc<LocalStore>,
+    settings: &nivis_store::build::BuildSettings,
+    path: &StorePath,
+) -> Result<(), Failure> {
+    let deriver = store.query_path_info(path)?.deriver;
+    let Some(deriver) = deriver.filter(|d| store.is_valid(d).unwrap_or(false)) else {
+        return Err(Failure::Other(format!(
+            "cannot repair path '{}'",
+            store.print(path)
+        )));
+    };
+    let wanted = Wanted::Built(BuildRequest::all(deriver));
+    store_access::build(store, settings.clone(), &[wanted], BuildMode::Repair)
+}
