@@ -30,6 +30,8 @@ mod de;
 pub mod diagnostic;
 mod evaluator;
 mod function;
+#[cfg(feature = "machine")]
+pub mod keeper;
 pub mod output;
 pub mod packages;
 pub mod render;

@@ -324,7 +324,7 @@ pub fn clap_args() -> impl Iterator<Item = clap::Arg> {
             arg = arg.short(short);
         }
         match values {
-            [] => arg.action(clap::ArgAction::Count),
+            [] => arg.action(clap::ArgAction::SetTrue),
             names => arg
                 .num_args(names.len())
                 .value_names(names.iter().copied())

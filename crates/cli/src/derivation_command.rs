@@ -5,9 +5,10 @@ use crate::session::{Common, Failure, print, read_stdin};
 use crate::store_access;
 use crate::store_command::derivations;
 use clap::{Args, Subcommand};
+use nivis_store::Derivation;
+use nivis_store::derivation::LoadingHashes;
 use nivis_store::derivation::show_derivations;
 use nivis_store::json::Json;
-use nivis_store::{Derivation, LoadingHashes};
 use std::collections::BTreeMap;
 
 #[derive(Subcommand)]
@@ -50,8 +51,7 @@ pub fn run(common: Common, command: DerivationCommand) -> Result<(), Failure> {
 /// # Errors
 /// What evaluation fails with; derivations that are not there.
 pub fn show(mut common: Common, args: &ShowArgs) -> Result<(), Failure> {
-    let wanted =
-        installable::resolve(&mut common, &args.source, &args.installables, Drv::Itself)?;
+    let wanted = installable::resolve(&mut common, &args.source, &args.installables, Drv::Itself)?;
     let store = store_access::open(&common)?;
     let mut paths = derivations(&store, &wanted)?;
     if args.recursive {

@@ -256,7 +256,10 @@ fn delete_of(profile: &Path, before: Option<SystemTime>, dry_run: bool) -> Resul
         }
         info(format!("removing profile version {n}"));
         std::fs::remove_file(&path).map_err(|e| {
-            Failure::Other(format!("cannot remove version {n} of '{name}': {}", io_text(&e)))
+            Failure::Other(format!(
+                "cannot remove version {n} of '{name}': {}",
+                io_text(&e)
+            ))
         })?;
     }
     Ok(())

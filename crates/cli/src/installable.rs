@@ -46,7 +46,9 @@ impl Spec {
         }
         let names: BTreeSet<OutputName> = outputs.split(',').map(OutputName::from).collect();
         if names.iter().any(|n| n.is_empty()) {
-            return Err(Failure::Other(format!("invalid outputs specifier '{text}'")));
+            return Err(Failure::Other(format!(
+                "invalid outputs specifier '{text}'"
+            )));
         }
         Ok((what, Spec::Explicit(Outputs::Names(names))))
     }
@@ -268,7 +270,9 @@ fn outputs_to_install(m: &mut Machine, package: &Package) -> Result<BTreeSet<Out
         if m.want_bool(specified)? {
             let name = OutputName::from(package.output_name(m)?);
             if !all.contains(&name) {
-                return Err(Failure::Other(format!("derivation does not have output '{name}'")));
+                return Err(Failure::Other(format!(
+                    "derivation does not have output '{name}'"
+                )));
             }
             return Ok([name].into());
         }

@@ -1,9 +1,12 @@
 //! Nix's older commands, `nix-…`: which there are, and how their command lines are parsed: flags in any order.
 
 use crate::common::Arguments;
+use crate::gc_command;
 use crate::hash_command;
 use crate::instantiate::{self, Instantiate, Output};
 use crate::nivis_command::help_of;
+use crate::nix_build;
+use crate::nix_store;
 use crate::progress::LogFormat;
 use crate::session::{Common, Failure, report_plain};
 use nivis::builtins::NIX_VERSION;
@@ -32,6 +35,9 @@ fn dispatch(name: &str, args: Vec<String>, help: bool) -> Result<(), Failure> {
         let text = match name {
             "nix-instantiate" => help_of("instantiate", "nix-instantiate"),
             "nix-hash" => help_of("hash", "nix-hash"),
+            "nix-build" => help_of("build", "nix-build"),
+            "nix-store" => help_of("store", "nix-store"),
+            "nix-collect-garbage" => help_of("gc", "nix-collect-garbage"),
             _ => String::new(),
         };
         println!("{text}");
@@ -40,6 +46,9 @@ fn dispatch(name: &str, args: Vec<String>, help: bool) -> Result<(), Failure> {
     match name {
         "nix-instantiate" => instantiate::run(nix_instantiate(&mut args, common)?),
         "nix-hash" => hash_command::nix_hash(&mut args, &mut common),
+        "nix-build" => nix_build::run(&mut args, common),
+        "nix-store" => nix_store::run(&mut args, common),
+        "nix-collect-garbage" => gc_command::nix_collect_garbage(&mut args, common),
         _ => Err(Failure::Other(format!("there is no command '{name}' here"))),
     }
 }

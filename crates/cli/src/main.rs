@@ -1,18 +1,30 @@
 //! The command `nivis`, which is also Nix's older commands, and `nix`, when called by those names.
 
+mod build_command;
 mod common;
+mod config_command;
+mod derivation_command;
 mod eval_command;
+mod gc_command;
 mod hash_command;
+mod installable;
 mod instantiate;
 mod legacy;
 mod listing;
+mod log_command;
+mod missing;
 mod nar_command;
 mod nivis_command;
+mod nix_build;
+mod nix_store;
 mod parse;
 mod progress;
 mod session;
 mod setting_names;
 mod settings;
+mod store_access;
+mod store_command;
+mod why_depends;
 mod write_to;
 
 use std::path::Path;

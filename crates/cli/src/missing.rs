@@ -1,5 +1,6 @@
 //! What has to be built before something is there.
 
+use crate::progress::reporter;
 use crate::session::Failure;
 use crate::store_access::{Wanted, info};
 use nivis_store::build::{BuildRequest, DrvRef, Outputs};
@@ -106,16 +107,28 @@ impl Missing {
     /// # Errors
     /// When the store cannot be read.
     pub fn print(&self, store: &LocalStore) -> Result<(), Failure> {
+        self.print_by(store, &|text| info(text))
+    }
+
+    /// The same, however little is to be shown.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn print_always(&self, store: &LocalStore) -> Result<(), Failure> {
+        self.print_by(store, &|text| reporter().rendered(&text))
+    }
+
+    fn print_by(&self, store: &LocalStore, info: &dyn Fn(String)) -> Result<(), Failure> {
         match self.will_build.len() {
             0 => {}
-            1 => info("this derivation will be built:"),
+            1 => info("this derivation will be built:".to_string()),
             n => info(format!("these {n} derivations will be built:")),
         }
         for path in store.topo_sort(&self.will_build)? {
             info(format!("  {}", store.print(&path)));
         }
         if !self.unknown.is_empty() {
-            info("don't know how to build these paths:");
+            info("don't know how to build these paths:".to_string());
             for path in &self.unknown {
                 info(format!("  {}", store.print(path)));
             }

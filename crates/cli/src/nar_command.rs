@@ -4,11 +4,9 @@ use crate::listing::{ListArgs, Node, list};
 use crate::session::{Failure, io_text, print};
 use clap::Subcommand;
 use nivis::store::nar::{FileSystem, NarEvent, NarReader, write_nar};
-use std::ffi::OsStr;
+use nivis_store::local::{Metadata, restore_nar};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, IsTerminal, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -134,51 +132,8 @@ pub fn dump(path: &Path) -> Result<(), Failure> {
 /// When the archive is none, something is there already, or it cannot be written.
 pub fn restore(path: &Path) -> Result<(), Failure> {
     let input = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
-    let mut reader = NarReader::new(input);
-    let fail = |path: &Path, what: &str, e: std::io::Error| {
-        Failure::Other(format!("{what} '{}': {}", path.display(), io_text(&e)))
-    };
-    let mut here = path.to_path_buf();
-    loop {
-        let ended = match reader.next_event()? {
-            None => return Ok(()),
-            Some(NarEvent::Entry { name }) => {
-                here.push(OsStr::from_bytes(name));
-                continue;
-            }
-            Some(NarEvent::Directory) => {
-                std::fs::create_dir(&here).map_err(|e| fail(&here, "creating directory", e))?;
-                continue;
-            }
-            Some(NarEvent::EndDirectory) => None,
-            Some(NarEvent::Symlink { target }) => {
-                std::os::unix::fs::symlink(OsStr::from_bytes(target), &here)
-                    .map_err(|e| fail(&here, "creating symlink", e))?;
-                None
-            }
-            Some(NarEvent::Regular { executable, len }) => Some((executable, len)),
-        };
-        if let Some((executable, _)) = ended {
-            let mode = if executable { 0o777 } else { 0o666 };
-            let mut file = File::options()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&here)
-                .map_err(|e| fail(&here, "creating file", e))?;
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                let n = reader.read_contents(&mut buffer)?;
-                let part = buffer.get(..n).unwrap_or_default();
-                if part.is_empty() {
-                    break;
-                }
-                file.write_all(part)
-                    .map_err(|e| fail(&here, "writing to file", e))?;
-            }
-        }
-        if here != path {
-            here.pop();
-        }
-    }
+    let path = std::path::absolute(path)
+        .map_err(|e| Failure::Other(format!("'{}': {e}", path.display())))?;
+    restore_nar(input, &path, Metadata::Ordinary)?;
+    Ok(())
 }

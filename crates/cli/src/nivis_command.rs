@@ -1,12 +1,19 @@
 //! The command line of `nivis`.
 
+use crate::build_command::{self, BuildArgs};
 use crate::common::{self, Arguments};
+use crate::config_command::{self, ConfigCommand};
+use crate::derivation_command::{self, DerivationCommand, ShowArgs};
 use crate::eval_command::{self, EvalArgs};
+use crate::gc_command::{self, GcArgs};
 use crate::hash_command::{self, HashCommand};
 use crate::instantiate::{Instantiate, Output};
+use crate::log_command::{self, LogArgs};
 use crate::nar_command::{self, NarCommand};
 use crate::progress::LogFormat;
 use crate::session::{Common, Failure, report_plain};
+use crate::store_command::{self, PathInfoArgs, StoreCommand};
+use crate::why_depends::{self, WhyArgs};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nivis::builtins::NIX_VERSION;
 use std::path::Path;
@@ -29,6 +36,30 @@ enum Command {
     Eval(EvalArgs),
     /// Make .drv files of the derivations in a value and print their paths
     Instantiate(InstantiateArgs),
+    /// Build derivations
+    Build(BuildArgs),
+    /// Show what a build printed
+    Log(LogArgs),
+    /// Delete everything in the store that nothing keeps alive
+    Gc(GcArgs),
+    /// Look at derivations, or make one
+    #[command(subcommand)]
+    Derivation(DerivationCommand),
+    /// Look at the store, or change it
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print what is known about store paths
+    #[command(name = "path-info")]
+    PathInfo(PathInfoArgs),
+    /// Show why something is in the closure of something else
+    #[command(name = "why-depends")]
+    WhyDepends(WhyArgs),
+    /// Print derivations as JSON
+    #[command(name = "show-derivation", hide = true)]
+    ShowDerivation(ShowArgs),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Compute and convert hashes
     #[command(subcommand)]
     Hash(HashCommand),
@@ -151,6 +182,15 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::Eval(args) => eval_command::run(common, args, nix),
         Command::Instantiate(args) => crate::instantiate::run(instantiate_options(common, args)),
         Command::Parse(args) => parse(&common, args),
+        Command::Build(args) => build_command::run(common, &args),
+        Command::Log(args) => log_command::run(common, &args),
+        Command::Gc(args) => gc_command::run(&common, &args),
+        Command::Derivation(args) => derivation_command::run(common, args),
+        Command::ShowDerivation(args) => derivation_command::show(common, &args),
+        Command::Store(args) => store_command::run(common, args),
+        Command::PathInfo(args) => store_command::path_info(common, &args),
+        Command::WhyDepends(args) => why_depends::run(common, &args),
+        Command::Config(args) => config_command::run(&common, args),
         Command::Hash(args) => hash_command::run(args),
         Command::Nar(args) => nar_command::run(args),
         Command::Completions { shell } => {

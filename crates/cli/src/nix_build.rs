@@ -35,9 +35,7 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
     let store = store_access::open(&common)?;
     let wanted: Vec<Wanted> = found
         .iter()
-        .map(|(drv, output)| {
-            Wanted::Built(BuildRequest::outputs(drv.clone(), [output.clone()]))
-        })
+        .map(|(drv, output)| Wanted::Built(BuildRequest::outputs(drv.clone(), [output.clone()])))
         .collect();
     if common.settings.switch("print-missing").unwrap_or(true) {
         crate::missing::find(&store, &wanted)?.print(&store)?;
@@ -91,14 +89,18 @@ fn parse(arguments: &mut Arguments, common: &mut Common) -> Result<Options, Fail
                 arguments.value(&arg)?;
             }
             "--no-out-link" | "--no-link" => o.out_link = None,
-            "--out-link" | "-o" | "--add-root" => o.out_link = Some(cwd.join(arguments.value(&arg)?)),
+            "--out-link" | "-o" | "--add-root" => {
+                o.out_link = Some(cwd.join(arguments.value(&arg)?))
+            }
             "--attr" | "-A" => o.attrs.push(arguments.value(&arg)?),
             "--expr" | "-E" => o.from_args = true,
             "--dry-run" => o.dry_run = true,
             "--check" => o.mode = BuildMode::Check,
             "--repair" => o.mode = BuildMode::Repair,
             "--pure" | "--run-env" => {
-                return Err(Failure::Other(format!("'{arg}' is for nix-shell, which is not here")));
+                return Err(Failure::Other(format!(
+                    "'{arg}' is for nix-shell, which is not here"
+                )));
             }
             "-" => o.read_stdin = true,
             _ if arg.starts_with('-') => {
@@ -151,8 +153,7 @@ fn evaluate(
 fn named(dir: &StoreDir, arg: &str) -> Option<(StorePath, OutputName)> {
     let (path, output) = arg.split_once('!').unwrap_or((arg, "out"));
     let (path, rest) = store_access::follow_links(dir, path).ok()?;
-    (path.is_derivation() && rest.as_os_str().is_empty())
-        .then(|| (path, OutputName::from(output)))
+    (path.is_derivation() && rest.as_os_str().is_empty()).then(|| (path, OutputName::from(output)))
 }
 
 fn select(

@@ -2,17 +2,22 @@
 
 use crate::progress::{self, LogFormat, reporter};
 use crate::settings::{Settings, Source, UsageError, parse_nix_path};
+use crate::store_access;
 use nivis::builtins::host::{Access, SystemHost};
 use nivis::diagnostic::Diagnostic;
 use nivis::eval::lint::{Lint, Lints};
 use nivis::eval::{Error, Machine, Origin, Symbol, Value};
+use nivis::keeper::{LazyStore, LocalKeeper};
 use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
 use nivis::store::StoreDir;
-use nivis_store::build::events::Level;
+use nivis_store::build::events::{Level, Observer};
+use nivis_store::local::StoreConfig;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 /// Why a command did not succeed. All of these but the last two end the process with status 1.
 #[derive(Debug)]
@@ -183,11 +188,15 @@ impl Session {
     fn new(common: &Common) -> Result<Session, Failure> {
         let settings = &common.settings;
         let cwd = current_dir()?;
-        let machine_settings = machine_settings(common, &cwd);
-        let host = host(common, &machine_settings, &cwd)?;
+        let store = evaluation_store(common)?;
+        let store_dir = store.as_ref().map(|s| s.store_dir.as_str().to_string());
+        let machine_settings = machine_settings(common, store_dir, &cwd);
+        let host = host(common, &machine_settings, store)?;
         let mut machine = Machine::new(Rc::new(host), machine_settings);
         nivis::builtins::install(&mut machine);
-        watch_interrupts(&machine);
+        // The first interrupt stops the evaluation cleanly, a second one ends the process.
+        let token = machine.cancel_token();
+        on_interrupt(move || token.cancel());
         let args = AutoArgs::new(&mut machine, []);
         let show_trace = settings.switch("show-trace").unwrap_or(false);
         Ok(Session {
@@ -354,6 +363,17 @@ pub fn read_stdin() -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// A failure's message alone.
+pub fn message_of(failure: &Failure) -> String {
+    match failure {
+        Failure::Usage(m) | Failure::Other(m) | Failure::Shown(m) | Failure::Build(m, _) => {
+            m.clone()
+        }
+        Failure::Eval(e) => e.message().to_string(),
+        Failure::Exit(status) => format!("failed with status {status}"),
+    }
+}
+
 /// What the system says of an error, without its number.
 pub fn io_text(e: &std::io::Error) -> String {
     let text = e.to_string();
@@ -383,21 +403,35 @@ fn cpu_seconds() -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// The first interrupt stops the evaluation cleanly, a second one ends the process.
-fn watch_interrupts(machine: &Machine) {
-    let token = machine.cancel_token();
-    let mut seen = false;
-    // Without a handler an interrupt just ends the process.
-    let _ = ctrlc::set_handler(move || {
-        if seen {
-            std::process::exit(130);
-        }
-        seen = true;
-        token.cancel();
+/// What an interrupt does at the moment.
+type Interrupt = Box<dyn FnOnce() + Send>;
+static INTERRUPT: Mutex<Option<Interrupt>> = Mutex::new(None);
+
+/// Lets the next interrupt (also hang-ups and requests to end) do something instead of ending the process. When nothing
+/// is set, or one came already, the process ends.
+pub fn on_interrupt(f: impl FnOnce() + Send + 'static) {
+    static HANDLER: std::sync::Once = std::sync::Once::new();
+    *INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(f));
+    HANDLER.call_once(|| {
+        // Without a handler an interrupt just ends the process.
+        let _ = ctrlc::set_handler(|| {
+            let action = INTERRUPT
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            match action {
+                Some(action) => action(),
+                None => std::process::exit(130),
+            }
+        });
     });
 }
 
-fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
+fn machine_settings(
+    common: &Common,
+    store_dir: Option<String>,
+    cwd: &Path,
+) -> nivis::eval::Settings {
     let given = &common.settings;
     let defaults = nivis::eval::Settings::default();
     let system = ["eval-system", "system"]
@@ -448,9 +482,10 @@ fn machine_settings(common: &Common, cwd: &Path) -> nivis::eval::Settings {
         show_trace: given.switch("show-trace").unwrap_or(false),
         features: given.list("experimental-features"),
         system,
-        store_dir: std::env::var("NIX_STORE_DIR")
-            .or_else(|_| std::env::var("NIX_STORE"))
-            .unwrap_or_else(|_| defaults.store_dir.clone()),
+        store_dir: store_dir
+            .or_else(|| std::env::var("NIX_STORE_DIR").ok())
+            .or_else(|| std::env::var("NIX_STORE").ok())
+            .unwrap_or_else(|| defaults.store_dir.clone()),
         allowed_paths: nix_path
             .iter()
             .map(|(_, path)| PathBuf::from(path))
@@ -477,23 +512,17 @@ fn lint(settings: &Settings, name: &str) -> Lint {
 fn host(
     common: &Common,
     settings: &nivis::eval::Settings,
-    cwd: &Path,
+    store: Option<StoreConfig>,
 ) -> Result<SystemHost, Failure> {
     let dir = StoreDir::new(&settings.store_dir).map_err(|e| Failure::Other(e.to_string()))?;
     let mut host = SystemHost::new(dir);
-    let given = common
-        .settings
-        .get("store")
-        .map(String::from)
-        .or_else(|| std::env::var("NIX_REMOTE").ok());
-    if let Some(folder) =
-        store_folder(given.as_deref().unwrap_or("auto"), &settings.store_dir, cwd)?
-    {
-        host = if common.read_only {
-            host.reading_store_at(folder)
-        } else {
-            host.writing_to(folder)
-        };
+    if let Some(config) = store {
+        let folder = config.real_store_dir.clone();
+        let observer: Arc<dyn Observer> = reporter().clone();
+        let store = Rc::new(LazyStore::new(config, observer));
+        let import = store_access::import_from_derivation(common)?;
+        let keeper = Rc::new(LocalKeeper::new(store, import));
+        host = host.with_keeper(folder, keeper, !common.read_only);
     }
     let access = match (settings.pure_eval, settings.restrict_eval) {
         (true, _) => Access::Pure,
@@ -507,29 +536,20 @@ fn host(
     Ok(host)
 }
 
-/// The folder that stands for the store's: `None` for a store that keeps nothing.
-fn store_folder(uri: &str, store_dir: &str, cwd: &Path) -> Result<Option<PathBuf>, Failure> {
-    let below = |root: &str| Some(cwd.join(root).join(store_dir.trim_start_matches('/')));
-    let (scheme, parameters) = uri.split_once('?').unwrap_or((uri, ""));
-    let parameter = |name: &str| {
-        parameters.split('&').find_map(|p| {
-            p.split_once('=')
-                .filter(|(n, _)| *n == name)
-                .map(|(_, v)| v)
-        })
-    };
-    match scheme {
-        "" | "auto" | "daemon" | "local" => Ok(match (parameter("real"), parameter("root")) {
-            (Some(real), _) => Some(cwd.join(real)),
-            (None, Some(root)) => below(root),
-            (None, None) => Some(PathBuf::from(store_dir)),
-        }),
-        "dummy://" => Ok(None),
-        path if path.starts_with(['/', '.']) => Ok(below(path)),
-        path if path.starts_with("local://") => Ok(below(&path["local://".len()..])),
-        _ => Err(Failure::Other(format!(
-            "don't know how to open Nix store '{uri}'"
-        ))),
+/// Where the store is that evaluation works on: `None` for one that keeps nothing.
+fn evaluation_store(common: &Common) -> Result<Option<StoreConfig>, Failure> {
+    let given = common
+        .eval_store
+        .as_deref()
+        .or_else(|| common.settings.get("store"));
+    if given.is_some_and(|uri| uri.starts_with("dummy://")) {
+        return Ok(None);
+    }
+    match store_access::config(common) {
+        Ok(config) => Ok(Some(config)),
+        // A store behind a daemon can be read, where its paths say.
+        Err(_) if common.read_only => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

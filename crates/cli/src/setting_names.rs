@@ -58,6 +58,29 @@ pub const SWITCHES: &[&str] = &[
     "warn-short-path-literals",
 ];
 
+/// Those of them that are on unless switched off.
+pub const ON_BY_DEFAULT: &[&str] = &[
+    "allow-dirty",
+    "allow-import-from-derivation",
+    "builders-use-substitutes",
+    "compress-build-log",
+    "eval-cache",
+    "filter-syscalls",
+    "fsync-metadata",
+    "http2",
+    "keep-build-log",
+    "keep-derivations",
+    "nix-shell-always-looks-for-shell-nix",
+    "print-missing",
+    "require-sigs",
+    "sandbox-fallback",
+    "substitute",
+    "trust-tarballs-from-git-forges",
+    "use-registries",
+    "use-sqlite-wal",
+    "warn-dirty",
+];
+
 /// Settings with a value: `--NAME VALUE`.
 pub const VALUED: &[&str] = &[
     "access-tokens",

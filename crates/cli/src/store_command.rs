@@ -9,7 +9,6 @@ use crate::session::{Common, Failure, io_text, print};
 use crate::store_access::{self, Wanted, follow_links, info};
 use clap::{Args, Subcommand};
 use nivis_store::build::events::Level;
-use nivis_store::build::{BuildMode, BuildRequest};
 use nivis_store::json::Json;
 use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore, PathInfo, render_size};
 use nivis_store::nar::FileSystem;
@@ -195,7 +194,9 @@ impl PathsArgs {
         }
         if self.all {
             if !args.is_empty() {
-                return Err(Failure::Usage("'--all' does not expect arguments".to_string()));
+                return Err(Failure::Usage(
+                    "'--all' does not expect arguments".to_string(),
+                ));
             }
             let store = store_access::open(common)?;
             let paths = store.query_all_valid()?.into_iter().collect();
@@ -227,12 +228,17 @@ pub fn derivations(store: &LocalStore, wanted: &[Wanted]) -> Result<Vec<StorePat
         found.push(match wanted {
             Wanted::Built(request) => store_access::drv_path(store, &request.drv)?,
             Wanted::Path(path) if path.is_derivation() => path.clone(),
-            Wanted::Path(path) => store
-                .query_valid_derivers(path)?
-                .pop_first()
-                .ok_or_else(|| {
-                    Failure::Other(format!("'{}' does not have a known deriver", store.print(path)))
-                })?,
+            Wanted::Path(path) => {
+                store
+                    .query_valid_derivers(path)?
+                    .pop_first()
+                    .ok_or_else(|| {
+                        Failure::Other(format!(
+                            "'{}' does not have a known deriver",
+                            store.print(path)
+                        ))
+                    })?
+            }
         });
     }
     Ok(found)
@@ -491,7 +497,11 @@ pub fn path_info(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure>
         }
         return print(format!("{}\n", json.to_text()).as_bytes());
     }
-    let width = paths.iter().map(|p| store.print(p).len()).max().unwrap_or(0);
+    let width = paths
+        .iter()
+        .map(|p| store.print(p).len())
+        .max()
+        .unwrap_or(0);
     for path in &paths {
         let info = store.query_path_info(path)?;
         let mut line = store.print(path);
@@ -540,13 +550,16 @@ pub fn info_json(store: &LocalStore, info: &PathInfo, format: u8) -> Json {
             ("hash", Json::string(ca.hash.to_sri())),
         ]),
     });
-    let signatures = info.signatures.iter().map(|s| match (format, s.split_once(':')) {
-        (2, Some((key, signature))) => Json::object([
-            ("keyName", Json::string(key)),
-            ("sig", Json::string(signature)),
-        ]),
-        _ => Json::string(s),
-    });
+    let signatures = info
+        .signatures
+        .iter()
+        .map(|s| match (format, s.split_once(':')) {
+            (2, Some((key, signature))) => Json::object([
+                ("keyName", Json::string(key)),
+                ("sig", Json::string(signature)),
+            ]),
+            _ => Json::string(s),
+        });
     let registered = match info.registration_time {
         0 => Json::Null,
         time => number(time),
@@ -561,10 +574,7 @@ pub fn info_json(store: &LocalStore, info: &PathInfo, format: u8) -> Json {
             Json::Array(info.references.iter().map(path).collect()),
         ),
         ("ca", ca.unwrap_or(Json::Null)),
-        (
-            "deriver",
-            info.deriver.as_ref().map_or(Json::Null, path),
-        ),
+        ("deriver", info.deriver.as_ref().map_or(Json::Null, path)),
         ("registrationTime", registered),
         ("ultimate", Json::Bool(info.ultimate)),
         ("signatures", Json::Array(signatures.collect())),
@@ -615,24 +625,4 @@ fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
         0 => Ok(()),
         status => Err(Failure::Exit(status)),
     }
-}
-
-/// Builds a path's deriver again, so that its outputs are as they were made.
-///
-/// # Errors
-/// When nothing is known that made it, or building fails.
-pub fn rebuild(
-    store: &Arc<LocalStore>,
-    settings: &nivis_store::build::BuildSettings,
-    path: &StorePath,
-) -> Result<(), Failure> {
-    let deriver = store.query_path_info(path)?.deriver;
-    let Some(deriver) = deriver.filter(|d| store.is_valid(d).unwrap_or(false)) else {
-        return Err(Failure::Other(format!(
-            "cannot repair path '{}'",
-            store.print(path)
-        )));
-    };
-    let wanted = Wanted::Built(BuildRequest::all(deriver));
-    store_access::build(store, settings.clone(), &[wanted], BuildMode::Repair)
 }

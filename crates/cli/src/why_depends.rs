@@ -6,11 +6,10 @@ use crate::session::{Common, Failure, print};
 use crate::store_access::{self, Wanted};
 use crate::store_command::derivations;
 use clap::Args;
+use nivis_store::StorePath;
 use nivis_store::build::BuildMode;
-use nivis_store::build::events::Level;
 use nivis_store::local::LocalStore;
 use nivis_store::nar::{FileSystem, NarSource, NodeKind};
-use nivis_store::StorePath;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Args)]
@@ -78,7 +77,10 @@ pub fn run(mut common: Common, args: &WhyArgs) -> Result<(), Failure> {
     let closure = store.closure([&package])?;
     let dependency = one(&dependency, &args.dependency)?.filter(|d| closure.contains(d));
     let Some(dependency) = dependency else {
-        let text = format!("'{}' does not depend on '{}'", args.package, args.dependency);
+        let text = format!(
+            "'{}' does not depend on '{}'",
+            args.package, args.dependency
+        );
         reporter().rendered(&text);
         return Ok(());
     };
@@ -137,7 +139,12 @@ impl<'s> Graph<'s> {
             out.extend(format!("{}\n", self.store.print(package)).bytes());
         }
         // Nodes still to be shown, last first: how they are shown, and what stands in front of what is below.
-        let mut todo = vec![(package.clone(), None::<String>, String::new(), String::new())];
+        let mut todo = vec![(
+            package.clone(),
+            None::<String>,
+            String::new(),
+            String::new(),
+        )];
         while let Some((path, line, first, tail)) = todo.pop() {
             if let Some(line) = line {
                 let seen = grey(visited.contains(&path));
@@ -267,15 +274,20 @@ impl<'s> Graph<'s> {
                 };
                 let (from, to) = match arrow {
                     true => (0, text.len()),
-                    false => (at.saturating_sub(32), (at + hash.len() + 32).min(text.len())),
+                    false => (
+                        at.saturating_sub(32),
+                        (at + hash.len() + 32).min(text.len()),
+                    ),
                 };
                 let before = printable(text.get(from..at).unwrap_or_default());
                 let after = printable(text.get(at + hash.len()..to).unwrap_or_default());
                 let marked = format!("{before}{colour}{}\x1b[0m{after}", reference.hash_part());
-                hits.entry((*reference).clone()).or_default().push(match arrow {
-                    true => format!("{shown} -> {marked}"),
-                    false => format!("{shown}: …{marked}…"),
-                });
+                hits.entry((*reference).clone())
+                    .or_default()
+                    .push(match arrow {
+                        true => format!("{shown} -> {marked}"),
+                        false => format!("{shown}: …{marked}…"),
+                    });
             }
         }
         Ok(hits)

@@ -1,6 +1,6 @@
 //! `nix-store`: one operation, its flags and arguments in any order.
 
-mod contents;
+pub mod contents;
 mod garbage;
 mod query;
 mod realise;
@@ -237,7 +237,12 @@ impl Run {
         let algorithm = HashAlgorithm::parse(algorithm)?;
         let hash = Hash::parse_any(hash, Some(algorithm))?;
         let content = nivis_store::ContentAddress { method, hash };
-        self.say(&self.store.store_dir().make_fixed_output_path(name, &content)?)
+        self.say(
+            &self
+                .store
+                .store_dir()
+                .make_fixed_output_path(name, &content)?,
+        )
     }
 
     fn print_env(&self) -> Result<(), Failure> {

@@ -182,7 +182,9 @@ impl Run {
                 _ => return Err(unknown_flag(&flag)),
             };
             if query.is_some_and(|q| q != found) {
-                return Err(usage(format!("query type '{flag}' conflicts with earlier flag")));
+                return Err(usage(format!(
+                    "query type '{flag}' conflicts with earlier flag"
+                )));
             }
             query = Some(found);
         }

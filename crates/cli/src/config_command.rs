@@ -1,0 +1,121 @@
+//! `nivis config`.
+
+use crate::session::{Common, Failure, print};
+use crate::store_access;
+use clap::Subcommand;
+use nivis_store::json::Json;
+use std::collections::BTreeMap;
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Print the settings, or one of them
+    Show {
+        /// The setting
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no such setting.
+pub fn run(common: &Common, command: ConfigCommand) -> Result<(), Failure> {
+    let ConfigCommand::Show { name, json } = command;
+    let all = values(common)?;
+    if let Some(name) = name {
+        if json {
+            return Err(Failure::Usage(
+                "'--json' is not supported when specifying a setting name".to_string(),
+            ));
+        }
+        let value = all
+            .get(&name)
+            .ok_or_else(|| Failure::Other(format!("could not find setting '{name}'")))?;
+        return print(format!("{value}\n").as_bytes());
+    }
+    if json {
+        let entries = all
+            .iter()
+            .map(|(name, value)| (name, Json::object([("value", typed(value))])));
+        let json = Json::object(entries.map(|(n, v)| (n.clone(), v)));
+        return print(format!("{}\n", json.to_text()).as_bytes());
+    }
+    let text: String = all.iter().map(|(n, v)| format!("{n} = {v}\n")).collect();
+    print(text.as_bytes())
+}
+
+fn typed(value: &str) -> Json {
+    match value {
+        "true" => Json::Bool(true),
+        "false" => Json::Bool(false),
+        _ if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
+            Json::Number(value.to_string())
+        }
+        _ => Json::string(value),
+    }
+}
+
+/// All settings that are given or have a default that is known here.
+fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
+    let build = store_access::build_settings(common)?;
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        all.insert(name.to_string(), value);
+    };
+    for name in crate::setting_names::SWITCHES {
+        set(name, "false".into());
+    }
+    for name in crate::setting_names::VALUED {
+        set(name, String::new());
+    }
+    for name in crate::setting_names::ON_BY_DEFAULT {
+        set(name, "true".into());
+    }
+    let words = |set: &std::collections::BTreeSet<String>| {
+        set.iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let seconds = |d: Option<std::time::Duration>| d.map_or(0, |d| d.as_secs()).to_string();
+    set("max-jobs", build.max_jobs.to_string());
+    set("cores", build.cores.to_string());
+    set("log-lines", build.log_lines.to_string());
+    set("system", build.system.clone());
+    set("extra-platforms", words(&build.extra_platforms));
+    set("system-features", words(&build.system_features));
+    set("max-silent-time", seconds(build.max_silent_time));
+    set("timeout", seconds(build.timeout));
+    set(
+        "sandbox-build-dir",
+        build.sandbox_build_dir.display().to_string(),
+    );
+    set("sandbox-dev-shm-size", build.sandbox_dev_shm_size.clone());
+    set(
+        "max-build-log-size",
+        build.max_log_size.unwrap_or(0).to_string(),
+    );
+    set("sandbox", "true".into());
+    set("max-call-depth", "10000".into());
+    set("store", "auto".into());
+    for (name, value) in common.settings.given() {
+        match name.strip_prefix("extra-") {
+            Some(base) if all.contains_key(base) => {
+                let known = all.get(base).cloned().unwrap_or_default();
+                let added = !known.split(' ').any(|w| w == value);
+                if base != "system-features" && base != "extra-platforms" && added {
+                    all.insert(
+                        base.to_string(),
+                        format!("{known} {value}").trim().to_string(),
+                    );
+                }
+            }
+            _ => {
+                if !matches!(name, "system-features" | "extra-platforms" | "max-jobs") {
+                    all.insert(name.to_string(), value.to_string());
+                }
+            }
+        }
+    }
+    Ok(all)
+}
