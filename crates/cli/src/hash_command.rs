@@ -85,7 +85,7 @@ pub struct ConvertArgs {
     #[arg(long, default_value = "sri")]
     to: String,
     /// Their algorithm, unless they say it
-    #[arg(long = "algo", value_name = "ALGORITHM")]
+    #[arg(long = "hash-algo", alias = "algo", value_name = "ALGORITHM")]
     algorithm: Option<String>,
 }
 

@@ -168,9 +168,8 @@ fn instantiate(
     roots: &mut u32,
 ) -> Result<(), Failure> {
     let args = session.args;
-    let cwd = session.cwd().to_path_buf();
-    let m = &mut session.machine;
-    for package in find_packages(m, args, value)? {
+    for package in find_packages(&mut session.machine, args, value)? {
+        let m = &mut session.machine;
         let path = package.drv_path(m)?;
         let output = package.output_name(m)?;
         package.release(m);
@@ -191,7 +190,7 @@ fn instantiate(
             }
             Some(root) => {
                 *roots += 1;
-                shown = add_root(&cwd, root, *roots, &path)?;
+                shown = add_root(session, root, *roots, &path)?;
             }
         }
         if output != "out" {
@@ -202,31 +201,20 @@ fn instantiate(
     Ok(())
 }
 
-/// Makes a symbolic link to a store path; the second and further ones get a number. An old link is replaced.
-fn add_root(cwd: &Path, root: &str, number: u32, target: &str) -> Result<String, Failure> {
-    let mut link = cwd.join(root);
+/// Makes a symbolic link to a store path, and a root of it; the second and further ones get a number.
+fn add_root(session: &Session, root: &str, number: u32, target: &str) -> Result<String, Failure> {
+    let mut link = session.cwd().join(root).into_os_string();
     if number > 1 {
-        let mut name = link.file_name().unwrap_or_default().to_os_string();
-        name.push(format!("-{number}"));
-        link.set_file_name(name);
+        link.push(format!("-{number}"));
     }
-    let fail = |e: std::io::Error| {
-        Failure::Other(format!("cannot create the root '{}': {e}", link.display()))
+    let Some(store) = &session.store else {
+        return Err(Failure::Other(
+            "a store that keeps nothing has no roots".to_string(),
+        ));
     };
-    if let Some(parent) = link.parent() {
-        std::fs::create_dir_all(parent).map_err(fail)?;
-    }
-    match std::fs::symlink_metadata(&link) {
-        Ok(m) if m.is_symlink() => std::fs::remove_file(&link).map_err(fail)?,
-        Ok(_) => {
-            return Err(Failure::Other(format!(
-                "cannot create symlink '{}'; already exists",
-                link.display()
-            )));
-        }
-        Err(_) => {}
-    }
-    std::os::unix::fs::symlink(target, &link).map_err(fail)?;
+    let store = store.get()?;
+    let path = store.store_dir().parse(target)?;
+    let link = store.add_perm_root(&path, link.as_ref())?;
     Ok(link.display().to_string())
 }
 

@@ -4,9 +4,11 @@ use crate::listing::{ListArgs, Node, list};
 use crate::session::{Failure, io_text, print};
 use clap::Subcommand;
 use nivis::store::nar::{FileSystem, NarEvent, NarReader, write_nar};
+use nivis_store::ErrorKind;
 use nivis_store::local::{Metadata, restore_nar};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, IsTerminal, Write};
+use std::io::ErrorKind::AlreadyExists;
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -131,9 +133,18 @@ pub fn dump(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// When the archive is none, something is there already, or it cannot be written.
 pub fn restore(path: &Path) -> Result<(), Failure> {
-    let input = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
+    let mut input = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
     let path = std::path::absolute(path)
         .map_err(|e| Failure::Other(format!("'{}': {e}", path.display())))?;
-    restore_nar(input, &path, Metadata::Ordinary)?;
-    Ok(())
+    // What kind of thing it is stands at a fixed place.
+    let folder = input
+        .fill_buf()
+        .is_ok_and(|start| start.get(64..73) == Some(b"directory"));
+    match restore_nar(input, &path, Metadata::Ordinary) {
+        Ok(_) => Ok(()),
+        Err(e) if folder && path.is_dir() && e.kind() == ErrorKind::Io(AlreadyExists) => Err(
+            Failure::Other(format!("path '{}' already exists", path.display())),
+        ),
+        Err(e) => Err(e.into()),
+    }
 }

@@ -148,6 +148,8 @@ pub struct Session {
     pub args: AutoArgs,
     /// Whether the warning about missing roots was given.
     pub gc_warned: bool,
+    /// The store, unless it is one that keeps nothing.
+    pub store: Option<Rc<LazyStore>>,
     show_trace: bool,
     cwd: PathBuf,
 }
@@ -189,9 +191,14 @@ impl Session {
         let settings = &common.settings;
         let cwd = current_dir()?;
         let store = evaluation_store(common)?;
-        let store_dir = store.as_ref().map(|s| s.store_dir.as_str().to_string());
+        let store_dir = match &store {
+            Some(store) => Some(store.store_dir.as_str().to_string()),
+            None => dummy_store_dir(common),
+        };
         let machine_settings = machine_settings(common, store_dir, &cwd);
-        let host = host(common, &machine_settings, store)?;
+        let observer: Arc<dyn Observer> = reporter().clone();
+        let store = store.map(|config| Rc::new(LazyStore::new(config, observer)));
+        let host = host(common, &machine_settings, store.clone())?;
         let mut machine = Machine::new(Rc::new(host), machine_settings);
         nivis::builtins::install(&mut machine);
         // The first interrupt stops the evaluation cleanly, a second one ends the process.
@@ -203,6 +210,7 @@ impl Session {
             machine,
             args,
             gc_warned: false,
+            store,
             show_trace,
             cwd,
         })
@@ -512,14 +520,12 @@ fn lint(settings: &Settings, name: &str) -> Lint {
 fn host(
     common: &Common,
     settings: &nivis::eval::Settings,
-    store: Option<StoreConfig>,
+    store: Option<Rc<LazyStore>>,
 ) -> Result<SystemHost, Failure> {
     let dir = StoreDir::new(&settings.store_dir).map_err(|e| Failure::Other(e.to_string()))?;
     let mut host = SystemHost::new(dir);
-    if let Some(config) = store {
-        let folder = config.real_store_dir.clone();
-        let observer: Arc<dyn Observer> = reporter().clone();
-        let store = Rc::new(LazyStore::new(config, observer));
+    if let Some(store) = store {
+        let folder = store.config().real_store_dir.clone();
         let import = store_access::import_from_derivation(common)?;
         let keeper = Rc::new(LocalKeeper::new(store, import));
         host = host.with_keeper(folder, keeper, !common.read_only);
@@ -534,6 +540,15 @@ fn host(
         host.allow(path.clone());
     }
     Ok(host)
+}
+
+/// The folder that a store which keeps nothing pretends to be: `dummy://?store=/folder`.
+fn dummy_store_dir(common: &Common) -> Option<String> {
+    let (_, parameters) = common.settings.get("store")?.split_once('?')?;
+    parameters
+        .split('&')
+        .find_map(|p| p.strip_prefix("store="))
+        .map(String::from)
 }
 
 /// Where the store is that evaluation works on: `None` for one that keeps nothing.

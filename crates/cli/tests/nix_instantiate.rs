@@ -374,7 +374,8 @@ fn derivations_are_found_and_written() {
         "a",
         "-A",
         "b.c",
-        "--dry-run",
+        "--store",
+        &store,
         "--add-root",
         "r/root",
     ]);
