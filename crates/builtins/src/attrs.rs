@@ -92,12 +92,12 @@ pub static TABLE: &[Builtin] = &[
 
 fn attr_names(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let attrs = m.want_attrs(args[0])?;
-    Ok(m.list_by_name(attrs, |m, name, _| m.symbol_string(name)))
+    Ok(m.list_names(attrs))
 }
 
 fn attr_values(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let attrs = m.want_attrs(args[0])?;
-    Ok(m.list_by_name(attrs, |_, _, value| value))
+    Ok(m.list_values(attrs))
 }
 
 /// The arguments "name" and "set", in this order.

@@ -168,7 +168,8 @@ impl Session {
         common: &Common,
         f: impl FnOnce(&mut Session) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut session = Session::new(common)?;
+        // The process ends soon after: to take the heap down would take time and gain nothing.
+        let mut session = std::mem::ManuallyDrop::new(Session::new(common)?);
         let result = session.auto_args(&common.args).and_then(|args| {
             session.args = args;
             f(&mut session)

@@ -2,7 +2,7 @@
 
 use crate::code::{Default as FormalDefault, Lambda};
 use crate::error::Result;
-use crate::heap::{AttrsRef, Callee, FunctionRef, ListRef, Shape};
+use crate::heap::{AttrsRef, Callee, FunctionRef, ListRef, MAX_LAYERS, SPARSE_FROM, Shape};
 use crate::machine::{Machine, lambda_of};
 use crate::native::Activation;
 use crate::position::PosId;
@@ -10,11 +10,20 @@ use crate::symbol::Symbol;
 use crate::value::Value;
 
 impl Machine {
-    /// A list with one element for each attribute, in the order of the names' bytes, made of symbol and value.
-    pub fn list_by_name(
+    /// The names of a set as a list of strings, in the order of their bytes.
+    pub fn list_names(&mut self, attrs: AttrsRef) -> Value {
+        self.list_by_name(attrs, |m, attrs, at| m.symbol_string(attrs.shape().symbol(at)))
+    }
+
+    /// The values of a set as a list, in the order of the names' bytes.
+    pub fn list_values(&mut self, attrs: AttrsRef) -> Value {
+        self.list_by_name(attrs, |_, attrs, at| attrs.at(at))
+    }
+
+    fn list_by_name(
         &mut self,
         attrs: AttrsRef,
-        mut item: impl FnMut(&mut Machine, Symbol, Value) -> Value,
+        mut item: impl FnMut(&mut Machine, AttrsRef, usize) -> Value,
     ) -> Value {
         let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
@@ -27,7 +36,7 @@ impl Machine {
                 .order()
                 .and_then(|o| o.get(i))
                 .map_or(i, |at| *at as usize);
-            item(m, shape.symbol(at), attrs.at(at))
+            item(m, attrs, at)
         })
     }
 
@@ -69,6 +78,24 @@ impl Machine {
     /// to name and old value.
     pub fn delay_map_attrs(&mut self, function: Value, attrs: AttrsRef) -> Value {
         let function = function.resolved();
+        let mut attrs = attrs.joined();
+        if attrs.depth() > MAX_LAYERS / 2 {
+            // The result would soon have too many layers; and this set may be mapped more often.
+            attrs = self.heap.flat(attrs);
+        }
+        if function.is_function() {
+            if let Some((upper, lower)) = attrs.layers() {
+                // As deep as there are layers, which are few.
+                let upper = self.delay_map_attrs(function, upper);
+                let lower = self.delay_map_attrs(function, lower);
+                if let (Some(upper), Some(lower)) = (upper.as_attrs(), lower.as_attrs()) {
+                    return self.heap.layered(upper, lower, None);
+                }
+            }
+            if (SPARSE_FROM..=1 << 16).contains(&attrs.len()) {
+                return self.heap.sparse_map(function, attrs);
+            }
+        }
         let attrs = self.heap.flat(attrs);
         let shape = self.shape_without_positions(attrs.shape());
         let new = self.heap.attrs_uninit(shape, shape.len());
@@ -90,7 +117,7 @@ impl Machine {
         new
     }
 
-    fn shape_without_positions(&mut self, shape: Shape) -> Shape {
+    pub(crate) fn shape_without_positions(&mut self, shape: Shape) -> Shape {
         let names = (0..shape.len()).map(|i| (shape.symbol(i), PosId::NONE));
         if (0..shape.len()).all(|i| shape.pos(i).is_none()) {
             return shape;
@@ -142,7 +169,7 @@ impl Machine {
             return attrs.value();
         }
         let len = shape.len() - removed;
-        if len <= crate::machine::INTERN_UP_TO {
+        if len <= crate::machine::INTERN_UP_TO || attrs.is_sparse() {
             let kept: Vec<_> = attrs
                 .iter()
                 .filter(|(symbol, ..)| names.binary_search(symbol).is_err())
@@ -181,16 +208,16 @@ impl Machine {
         let mut common = Vec::new();
         if left.len_at_most() < right.len_at_most() {
             // The larger side may be a whole package set: it is searched, not joined.
-            for (symbol, ..) in left.iter() {
+            for symbol in left.names() {
                 if let Some((value, pos)) = right.entry(symbol) {
                     common.push((symbol, pos, value));
                 }
             }
         } else {
             let found = right
-                .iter()
+                .places()
                 .filter(|(symbol, ..)| left.position(*symbol).is_some());
-            common.extend(found.map(|(symbol, value, pos)| (symbol, pos, value)));
+            common.extend(found.map(|(symbol, set, at)| (symbol, set.position_at(at), set.at(at))));
         }
         if right.flat_shape().is_some_and(|s| s.len() == common.len()) {
             return right.value();

@@ -5,11 +5,12 @@
 //! the address of its first op; operands that do not fit an op are indices into the evaluator-wide
 //! [`Tables`]. Positions are in a side list, looked up only when an error is reported.
 
-use crate::heap::Shape;
+use crate::heap::{Shape, SparseCode};
 use crate::position::{PosId, SourceSpan, offset};
 use crate::symbol::Symbol;
 use crate::value::Value;
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// An instruction. "Push" and "pop" are about the machine's value stack; "force" means that the value
 /// on top is evaluated to weak head normal form before the next op runs.
@@ -36,6 +37,8 @@ pub(crate) enum Op {
     List(u32),
     /// Pop the values of a shape, push a set.
     Attrs(u32),
+    /// Pop the values at hand of a sparse set, push it.
+    SparseAttrs(u32),
     /// Pop name/value pairs and a set, push the set with them added.
     AttrsDynamic(u32),
     /// Pop the overrides, write them to the slots of a recursive set.
@@ -189,6 +192,7 @@ pub(crate) struct Tables {
     pub consts: Vec<Value>,
     pub lambdas: Vec<*const Lambda>,
     pub shapes: Vec<Shape>,
+    pub sparse: Vec<Rc<SparseCode>>,
     pub sites: Vec<Site>,
     pub dynamic: Vec<Box<[PosId]>>,
     pub overrides: Vec<OverrideTable>,

@@ -19,7 +19,7 @@ use crate::code::{
 };
 use crate::context::ContextId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::heap::EnvPtr;
+use crate::heap::{EnvPtr, SPARSE_FROM, SparseCode};
 use crate::machine::Machine;
 use crate::position::{PosId, SourceSpan, offset};
 use crate::symbol::Symbol;
@@ -30,6 +30,7 @@ use nivis_syntax::ast::{
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Names that are in scope around a whole file, innermost last, with the environment that holds them.
 #[derive(Clone, Default)]
@@ -51,26 +52,29 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
     let Some(root) = ast.root else {
         return Err(Error::new(ErrorKind::Syntax, "nothing to evaluate"));
     };
-    let symbols: Vec<Symbol> = ast
-        .names
-        .iter()
-        .map(|n| machine.symbols.intern(n.as_bytes()))
-        .collect();
+    let mut buffers = std::mem::take(&mut machine.compile_buffers);
+    buffers.clear();
+    let names = ast.names.iter();
+    let symbols = names.map(|n| machine.symbols.intern(n.as_bytes()));
+    buffers.symbols.extend(symbols);
+    buffers.current.resize(ast.names.len(), NO_BINDING);
+    buffers.frames.push(0);
     let mut compiler = Compiler {
         machine,
         ast,
         file: &file,
-        symbols,
-        current: vec![NO_BINDING; ast.names.len()],
-        bindings: Vec::new(),
+        symbols: buffers.symbols,
+        current: buffers.current,
+        bindings: buffers.bindings,
         withs: Vec::new(),
-        frames: vec![0],
-        out: Vec::new(),
-        out_spans: Vec::new(),
+        frames: buffers.frames,
+        out: buffers.out,
+        out_spans: buffers.out_spans,
         lambdas: Vec::new(),
-        lambda_starts: Vec::new(),
+        lambda_starts: buffers.lambda_starts,
         pending_defaults: Vec::new(),
-        spare: Vec::new(),
+        sparse: Vec::new(),
+        spare: buffers.spare,
         outer: FxHashMap::default(),
         next_unit: 0,
         rebinds_operators: false,
@@ -82,14 +86,20 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
     });
     let entry = compiler.file(root)?;
     let Compiler {
+        symbols,
+        current,
+        bindings,
+        frames,
         out,
         out_spans,
         lambdas,
         lambda_starts,
         pending_defaults,
+        sparse,
+        spare,
         ..
     } = compiler;
-    let ops: Box<[Op]> = out.into();
+    let ops: Box<[Op]> = out.as_slice().into();
     let start = ops.as_ptr();
     let first_lambda = machine.tables.lambdas.len() - lambdas.len();
     let mut lambdas: Box<[Lambda]> = lambdas.into();
@@ -108,13 +118,59 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
     for (i, lambda) in lambdas.iter().enumerate() {
         machine.tables.lambdas[first_lambda + i] = lambda;
     }
+    for (shape, code) in sparse {
+        let at_hand = (0u32..).zip(&code).filter(|(_, at)| at.is_none());
+        machine.tables.sparse.push(Rc::new(SparseCode {
+            shape: machine.tables.shapes[shape as usize],
+            at_hand: at_hand.map(|(i, _)| i).collect(),
+            code: code
+                .iter()
+                .map(|at| at.map_or(std::ptr::null(), |at| start.wrapping_add(at as usize)))
+                .collect(),
+        }));
+    }
     machine.tables.programs.push(Program {
         ops,
         lambdas,
-        spans: out_spans.into(),
+        spans: out_spans.as_slice().into(),
         base: file.base,
     });
+    machine.compile_buffers = Buffers {
+        symbols,
+        current,
+        bindings,
+        frames,
+        out,
+        out_spans,
+        lambda_starts,
+        spare,
+    };
     Ok(start.wrapping_add(entry as usize))
+}
+
+/// Memory that compiling one file after another uses again.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    symbols: Vec<Symbol>,
+    current: Vec<u32>,
+    bindings: Vec<Binding>,
+    frames: Vec<u32>,
+    out: Vec<Op>,
+    out_spans: Spans,
+    lambda_starts: Vec<u32>,
+    spare: Vec<(Vec<Op>, Spans)>,
+}
+
+impl Buffers {
+    fn clear(&mut self) {
+        self.symbols.clear();
+        self.current.clear();
+        self.bindings.clear();
+        self.frames.clear();
+        self.out.clear();
+        self.out_spans.clear();
+        self.lambda_starts.clear();
+    }
 }
 
 const NO_BINDING: u32 = u32::MAX;
@@ -168,6 +224,8 @@ struct Compiler<'a, 'm> {
     lambdas: Vec<Lambda>,
     lambda_starts: Vec<u32>,
     pending_defaults: Vec<(usize, usize, u32)>,
+    /// Shape of each sparse set, and where the code of its attributes begins.
+    sparse: Vec<(u32, Vec<Option<u32>>)>,
     spare: Vec<(Vec<Op>, Spans)>,
     outer: FxHashMap<Symbol, u32>,
     next_unit: u32,
@@ -1151,10 +1209,20 @@ impl Compiler<'_, '_> {
             let v = self.machine.heap.empty_attrs;
             self.constant(unit, v);
         } else {
-            for (pushed, (symbol, attr)) in attrs.iter().enumerate() {
+            let sparse = attrs.len() >= SPARSE_FROM;
+            let mut code = Vec::new();
+            let mut pushed = 0;
+            for (symbol, attr) in &attrs {
                 match attr.value {
                     AttrValue::Plain(e) | AttrValue::Inherit(e) => {
-                        self.delayed(unit, e, Some(*symbol))?;
+                        if sparse {
+                            if !self.at_hand(unit, e, Some(*symbol))? {
+                                code.push(Some(self.unit(e, None)?));
+                                continue;
+                            }
+                        } else {
+                            self.delayed(unit, e, Some(*symbol))?;
+                        }
                     }
                     AttrValue::InheritFrom(i) => {
                         let distance = pushed + from.len() - 1 - i as usize;
@@ -1167,9 +1235,19 @@ impl Compiler<'_, '_> {
                         }
                     }
                 }
+                if sparse {
+                    code.push(None);
+                }
+                pushed += 1;
             }
             let shape = self.shape_of(&attrs);
-            self.emit(unit, Op::Attrs(shape));
+            if sparse {
+                let index = self.machine.tables.sparse.len() + self.sparse.len();
+                self.sparse.push((shape, code));
+                self.emit(unit, Op::SparseAttrs(index as u32));
+            } else {
+                self.emit(unit, Op::Attrs(shape));
+            }
         }
         if !from.is_empty() {
             self.emit(unit, Op::Slide(from.len() as u32));

@@ -8,6 +8,7 @@
 //! | thunk | code pointer and state (3 bits) | environment, or what the state says |
 //! | attribute set | pointer to its [`Shape`] | one value per name, in the shape's order |
 //! | … in layers | pointer to the upper set, bit 0 set | the lower set; number of names and of layers |
+//! | … sparse | pointer to its shape, bit 2 set | see [`sparse`] |
 //! | … joined | pointer to the set that it was joined to, bit 1 set | nothing of use |
 //! | list | length | the elements |
 //! | function | kind (8 bits), number of stored arguments, or lambda pointer | see [`FunctionRef`] |
@@ -24,11 +25,16 @@
 //! safepoint of the machine finds them unreachable from the machine's stacks and registered roots. Native
 //! functions run between safepoints, so a `Value` in a local variable of one is good until it returns.
 
+mod sparse;
+
 use crate::code::{Lambda, Op};
 use crate::context::ContextId;
 use crate::position::PosId;
 use crate::symbol::Symbol;
 use crate::value::{Type, Value, tag};
+use sparse::Side;
+pub(crate) use sparse::{Origin, SPARSE_FROM, SparseCode};
+use std::rc::Rc;
 
 /// States of a thunk, in the low bits of its first word.
 pub(crate) mod state {
@@ -154,6 +160,7 @@ pub struct Heap {
     /// Running counts.
     pub stats: Stats,
     appendable: (usize, usize),
+    side: Rc<Side>,
 }
 
 /// Asks for the memory at an address, which need not be valid.
@@ -238,6 +245,7 @@ impl Heap {
             empty_shape: Shape(0),
             stats: Stats::default(),
             appendable: (0, 0),
+            side: Rc::default(),
         };
         heap.restore_reserve();
         let shape = heap.new_shape_raw(0);
@@ -261,7 +269,21 @@ impl Heap {
             self.reserve = self.blocks.pop();
             self.mapped = mapped;
         }
-        self.reserve.is_some()
+        self.reserve.is_some() && self.side.restore_spare()
+    }
+
+    /// Thunks created so far.
+    pub fn thunks_created(&self) -> u64 {
+        self.stats.thunks + self.side.made.get()
+    }
+
+    /// Takes over the blocks that sparse sets have begun.
+    fn adopt_blocks(&mut self) {
+        for block in self.side.take_blocks() {
+            self.mapped += block.len;
+            self.taken += block.len;
+            self.blocks.push(block);
+        }
     }
 
     /// Bytes obtained from the system.
@@ -410,71 +432,29 @@ impl Heap {
     }
 
     fn map(&mut self, size: usize, large: bool, populate: bool) -> usize {
+        self.adopt_blocks();
         self.mapped += size;
         if self.mapped > self.limit {
             self.exhausted = true;
         }
-        // Aligned, so that the block of an address is found by shifting it.
-        let mapped_len = size + BLOCK;
-        let mapped;
-        #[cfg(not(miri))]
-        {
-            // SAFETY: an anonymous private mapping has no preconditions.
-            let p = unsafe {
-                libc::mmap(
-                    std::ptr::null_mut(),
-                    mapped_len,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                    -1,
-                    0,
-                )
-            };
-            if p == libc::MAP_FAILED {
+        let block = match map_block(size, large, populate) {
+            Some(block) => block,
+            None => {
                 // The reserve lasts until the machine's next safepoint turns this into an error.
                 self.exhausted = true;
-                let reserve = std::mem::take(&mut self.reserve);
-                if let Some(block) = reserve
-                    && size <= RESERVE
-                {
-                    let start = block.start;
-                    self.blocks.push(Block {
+                match self.reserve.take() {
+                    Some(block) if size <= RESERVE => Block {
                         len: size,
                         large,
                         ..block
-                    });
-                    return start;
+                    },
+                    // The same end as any allocation of the standard library that the system refuses.
+                    _ => std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>()),
                 }
-                // The same end as any allocation of the standard library that the system refuses.
-                std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>());
             }
-            mapped = p.cast::<u8>();
-        }
-        #[cfg(miri)]
-        {
-            // SAFETY: the size is not zero.
-            mapped = unsafe {
-                std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align_unchecked(
-                    mapped_len, 4096,
-                ))
-            };
-        }
-        let start = (mapped as usize).next_multiple_of(BLOCK);
-        #[cfg(all(target_os = "linux", not(miri)))]
-        if populate && size >= BLOCK {
-            // One call for the whole block instead of a fault for each page. Large pages would be fewer
-            // still, but take three times as long when the system has to look for them.
-            // SAFETY: the range lies inside the mapping, which it leaves as it is: zero.
-            unsafe { libc::madvise(start as *mut _, size, libc::MADV_POPULATE_WRITE) };
-        }
-        self.blocks.push(Block {
-            start,
-            len: size,
-            mapped,
-            mapped_len,
-            large,
-            marks: Vec::new(),
-        });
+        };
+        let start = block.start;
+        self.blocks.push(block);
         start
     }
 
@@ -842,6 +822,7 @@ impl Heap {
 impl Heap {
     /// Prepares for marking: no object is marked.
     pub(crate) fn begin_marking(&mut self) {
+        self.adopt_blocks();
         let chunk = |b: &Block| b.start / BLOCK;
         self.first_chunk = self.blocks.iter().map(chunk).min().unwrap_or(0);
         let last = self.blocks.iter().map(chunk).max().unwrap_or(0);
@@ -949,6 +930,7 @@ impl Heap {
         self.end = 0;
         self.fresh = (0, 0);
         self.cursor = (0, 0);
+        self.side.leave_region();
     }
 
     /// Instead of [`Heap::finish_marking`], in stress mode: unmarked objects are overwritten and not used again.
@@ -956,6 +938,7 @@ impl Heap {
         let Some(mut ledger) = self.ledger.take() else {
             return;
         };
+        ledger.extend(self.side.watch());
         ledger.retain(|&(addr, words)| {
             if self.is_marked(addr) {
                 return true;
@@ -977,6 +960,7 @@ impl Heap {
     pub(crate) fn watch(&mut self) {
         if self.ledger.is_none() {
             self.ledger = Some(Vec::new());
+            self.side.watch();
             self.stress_end = self.end;
             self.end = self.next;
         }
@@ -996,6 +980,56 @@ fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
         skip = 0;
     }
     bits.len() * 64
+}
+
+/// A block of zeros; `None` when the system gives none.
+fn map_block(size: usize, large: bool, populate: bool) -> Option<Block> {
+    // Aligned, so that the block of an address is found by shifting it.
+    let mapped_len = size + BLOCK;
+    let mapped;
+    #[cfg(not(miri))]
+    {
+        // SAFETY: an anonymous private mapping has no preconditions.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped_len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if p == libc::MAP_FAILED {
+            return None;
+        }
+        mapped = p.cast::<u8>();
+    }
+    #[cfg(miri)]
+    {
+        // SAFETY: the size is not zero.
+        mapped = unsafe {
+            std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align_unchecked(
+                mapped_len, 4096,
+            ))
+        };
+    }
+    let start = (mapped as usize).next_multiple_of(BLOCK);
+    #[cfg(all(target_os = "linux", not(miri)))]
+    if populate && size >= BLOCK {
+        // One call for the whole block instead of a fault for each page. Large pages would be fewer
+        // still, but take three times as long when the system has to look for them.
+        // SAFETY: the range lies inside the mapping, which it leaves as it is: zero.
+        unsafe { libc::madvise(start as *mut _, size, libc::MADV_POPULATE_WRITE) };
+    }
+    Some(Block {
+        start,
+        len: size,
+        mapped,
+        mapped_len,
+        large,
+        marks: Vec::new(),
+    })
 }
 
 /// Whether the system would map this many bytes now.
@@ -1455,6 +1489,7 @@ const UNCOUNTED: u32 = u32::MAX;
 
 const LAYERED: u64 = 1;
 const JOINED: u64 = 2;
+const SPARSE: u64 = 4;
 
 impl AttrsRef {
     /// The value.
@@ -1510,14 +1545,14 @@ impl AttrsRef {
     /// The shape of a flat set.
     #[inline(always)]
     pub(crate) fn shape(self) -> Shape {
-        debug_assert!(self.head() & 3 == 0);
-        Shape(self.head() as usize)
+        debug_assert!(self.head() & (LAYERED | JOINED) == 0);
+        Shape((self.head() & !SPARSE) as usize)
     }
     /// The shape, unless the set is layered or joined.
     #[inline(always)]
     pub(crate) fn flat_shape(self) -> Option<Shape> {
         let head = self.head();
-        (head & 3 == 0).then_some(Shape(head as usize))
+        (head & (LAYERED | JOINED) == 0).then_some(Shape((head & !SPARSE) as usize))
     }
     /// Number of attributes.
     #[inline(always)]
@@ -1527,7 +1562,7 @@ impl AttrsRef {
         if head & LAYERED != 0 {
             set.layered_len()
         } else {
-            Shape(head as usize).len()
+            Shape((head & !SPARSE) as usize).len()
         }
     }
     /// The number of names in a layered set, counted when first asked for.
@@ -1537,7 +1572,7 @@ impl AttrsRef {
         if word as u32 != UNCOUNTED {
             return word as u32 as usize;
         }
-        let len = self.iter().count();
+        let len = self.names().count();
         write(self.0.addr(), 2, word & !u64::from(UNCOUNTED) | len as u64);
         len
     }
@@ -1570,16 +1605,19 @@ impl AttrsRef {
     /// The value of a name as it is stored; see [`ListRef::slot`].
     pub fn slot(self, symbol: Symbol) -> Option<Value> {
         self.find(symbol)
-            .map(|(set, i)| Value(read(set.0.addr(), 1 + i)))
+            .map(|(set, i)| match Value(read(set.0.addr(), 1 + i)) {
+                Value::EMPTY => set.make(i),
+                v => v,
+            })
     }
     /// Value and position of a name. Logarithmic time.
     pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {
         self.find(symbol)
-            .map(|(set, i)| (set.at(i), set.shape().pos(i)))
+            .map(|(set, i)| (set.at(i), set.position_at(i)))
     }
     /// Where a name is defined: `None` if there is no such name, [`PosId::NONE`] if it has no position.
     pub fn position(self, symbol: Symbol) -> Option<PosId> {
-        self.find(symbol).map(|(set, i)| set.shape().pos(i))
+        self.find(symbol).map(|(set, i)| set.position_at(i))
     }
     /// The flat set that holds a name, and its index there.
     #[inline]
@@ -1597,19 +1635,39 @@ impl AttrsRef {
     /// The value at an index of a flat set's shape.
     #[inline(always)]
     pub(crate) fn at(self, index: usize) -> Value {
-        Value(read(self.0.addr(), 1 + index)).resolved()
+        let v = Value(read(self.0.addr(), 1 + index));
+        if v.is_thunk() {
+            if v == Value::EMPTY {
+                return self.make(index);
+            }
+            return ThunkPtr::of(v).value().unwrap_or(v);
+        }
+        v
+    }
+    /// Words of a flat set.
+    pub(crate) fn words(self) -> usize {
+        let extra = if self.is_sparse() { sparse::EXTRA } else { 0 };
+        1 + self.shape().len() + extra
     }
     /// Name, value and position of each attribute, ordered by symbol (not by name).
     pub fn iter(self) -> AttrsIter {
-        let mut iter = AttrsIter {
+        AttrsIter(self.places())
+    }
+    /// The names, ordered by symbol. Looks at no value, so that thunks of sparse sets are not made.
+    pub fn names(self) -> impl Iterator<Item = Symbol> + Clone {
+        self.places().map(|(symbol, ..)| symbol)
+    }
+    /// Each name with the flat set that holds it and its index there, ordered by symbol.
+    pub(crate) fn places(self) -> AttrPlaces {
+        let mut places = AttrPlaces {
             sets: [self; MAX_LAYERS + 1],
             next: [0; MAX_LAYERS + 1],
             count: 0,
         };
-        self.collect_flat(&mut iter);
-        iter
+        self.collect_flat(&mut places);
+        places
     }
-    fn collect_flat(self, iter: &mut AttrsIter) {
+    fn collect_flat(self, iter: &mut AttrPlaces) {
         let mut set = self.joined();
         while let Some((upper, lower)) = set.layers() {
             upper.collect_flat(iter);
@@ -1624,15 +1682,33 @@ impl AttrsRef {
 
 /// The attributes of a set, ordered by symbol; see [`AttrsRef::iter`].
 #[derive(Clone, Debug)]
-pub struct AttrsIter {
+pub struct AttrsIter(AttrPlaces);
+
+impl Iterator for AttrsIter {
+    type Item = (Symbol, Value, PosId);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (symbol, set, at) = self.0.next()?;
+        Some((symbol, set.at(at), set.position_at(at)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+/// Where the attributes of a set are; see [`AttrsRef::places`].
+#[derive(Clone, Debug)]
+pub(crate) struct AttrPlaces {
     /// Flat sets, the strongest first.
     sets: [AttrsRef; MAX_LAYERS + 1],
     next: [u32; MAX_LAYERS + 1],
     count: usize,
 }
 
-impl Iterator for AttrsIter {
-    type Item = (Symbol, Value, PosId);
+impl Iterator for AttrPlaces {
+    type Item = (Symbol, AttrsRef, usize);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -1642,10 +1718,10 @@ impl Iterator for AttrsIter {
                 return None;
             }
             self.next[0] += 1;
-            let (symbol, pos) = self.sets[0].shape().entry(at);
-            return Some((symbol, self.sets[0].at(at), pos));
+            let set = self.sets[0];
+            return Some((set.shape().symbol(at), set, at));
         }
-        let head = |iter: &AttrsIter, i: usize| {
+        let head = |iter: &AttrPlaces, i: usize| {
             let (set, at) = (iter.sets[i], iter.next[i] as usize);
             (at < set.shape().len()).then(|| set.shape().symbol(at))
         };
@@ -1666,7 +1742,7 @@ impl Iterator for AttrsIter {
                 self.next[i] += 1;
             }
         }
-        Some((symbol, set.at(at), set.shape().pos(at)))
+        Some((symbol, set, at))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -13,7 +13,7 @@ use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{
-    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Shape, StringRef, ThunkPtr,
+    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Origin as SparseOrigin, SPARSE_FROM, Shape, StringRef, ThunkPtr,
     state,
 };
 use crate::host::{FileType, Host};
@@ -228,6 +228,8 @@ pub struct Machine {
     select_ops: Box<[Op; 3]>,
     exit_ops: Box<[Op; 1]>,
     scratch: Vec<(Symbol, PosId, Value)>,
+    parse_buffers: nivis_syntax::Buffers,
+    pub(crate) compile_buffers: crate::compile::Buffers,
     /// Sets of containers seen by running deep operations.
     pub(crate) visited: Vec<rustc_hash::FxHashSet<u64>>,
 }
@@ -239,6 +241,8 @@ pub type Describe = fn(&mut Machine, &Activation) -> Vec<(String, SourceSpan)>;
 const TICKS: u32 = 1024;
 /// Sets of at most this many attributes share their shapes however they are made.
 pub(crate) const INTERN_UP_TO: usize = 64;
+/// Files of at most this many bytes leave their buffers to the next file.
+const KEEP_BUFFERS_OF: usize = 1 << 17;
 /// Arguments that one call instruction can take.
 const MAX_ARGS: usize = 640;
 
@@ -304,6 +308,8 @@ impl Machine {
             select_ops: Box::new([Op::Force, Op::SelectPayload, Op::Return]),
             exit_ops: Box::new([Op::Exit]),
             scratch: Vec::new(),
+            parse_buffers: nivis_syntax::Buffers::default(),
+            compile_buffers: crate::compile::Buffers::default(),
             visited: Vec::new(),
         }
     }
@@ -561,7 +567,8 @@ impl Machine {
         let options = nivis_syntax::ParseOptions {
             pipe_operators: self.settings.feature("pipe-operators"),
         };
-        let ast = nivis_syntax::parse(text, &options).map_err(|errors| {
+        let mut buffers = std::mem::take(&mut self.parse_buffers);
+        let ast = nivis_syntax::parse_with(text, &options, &mut buffers).map_err(|errors| {
             errors.first().map_or_else(
                 || Error::new(ErrorKind::Syntax, "syntax error"),
                 |e| self.syntax_error(base, e),
@@ -569,6 +576,12 @@ impl Machine {
         })?;
         self.lint(&ast, text, base)?;
         let entry = compile(self, &ast, FileInfo { base, dir, scope })?;
+        if text.len() <= KEEP_BUFFERS_OF {
+            buffers.recycle(ast);
+            self.parse_buffers = buffers;
+        } else {
+            self.compile_buffers = crate::compile::Buffers::default();
+        }
         let env = outer_env(self, values);
         Ok(self.heap.thunk(entry, env))
     }
@@ -1622,6 +1635,16 @@ impl Machine {
                     self.stack.truncate(at);
                     self.stack.push(v);
                 }
+                Op::SparseAttrs(i) => {
+                    let code = &self.tables.sparse[i as usize];
+                    let v = self.heap.sparse_literal(code, env);
+                    let at = self.stack.len() - code.at_hand.len();
+                    for (value, index) in self.stack[at..].iter().zip(&code.at_hand) {
+                        self.heap.attrs_init(v, *index as usize, *value);
+                    }
+                    self.stack.truncate(at);
+                    self.stack.push(v);
+                }
                 Op::AttrsDynamic(i) => check!(self.add_dynamic(i)),
                 Op::Overrides(i) => {
                     let v = pop!();
@@ -2283,7 +2306,7 @@ impl Machine {
                 len: 1,
             },
         ));
-        let given = attrs.iter().map(|(s, ..)| self.symbols.text(s));
+        let given = attrs.names().map(|s| self.symbols.text(s));
         e.suggest(crate::suggest::similar(&name, given))
     }
 
@@ -2463,7 +2486,10 @@ impl Machine {
     /// [`AttrsRef::iter`]. The number of values must be that of the attributes.
     pub fn attrs_like(&mut self, attrs: AttrsRef, values: &[Value]) -> Value {
         let attrs = self.heap.flat(attrs);
-        let shape = attrs.shape();
+        let mut shape = attrs.shape();
+        if matches!(attrs.origin(), Some(SparseOrigin::Map(..))) {
+            shape = self.shape_without_positions(shape);
+        }
         if shape.len() != values.len() {
             return self.heap.empty_attrs;
         }
@@ -2475,8 +2501,8 @@ impl Machine {
         let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
         let item = |i: u32| {
-            let (symbol, pos) = shape.entry(i as usize);
-            (symbol, attrs.at(i as usize), pos)
+            let i = i as usize;
+            (shape.symbol(i), attrs.at(i), attrs.position_at(i))
         };
         if let Some(order) = shape.order() {
             return order.iter().map(|i| item(*i)).collect();
@@ -2503,8 +2529,7 @@ impl Machine {
             self.sorted_attrs(attrs);
         }
         let at = shape.order().map_or(index, |o| o[index] as usize);
-        let (symbol, pos) = shape.entry(at);
-        Some((symbol, attrs.at(at), pos))
+        Some((shape.symbol(at), attrs.at(at), attrs.position_at(at)))
     }
 
     /// The value of the attribute that is at `index` in the order of names.
@@ -2520,8 +2545,9 @@ impl Machine {
     /// `left // right`. Copies what it must: time is linear in the result, except that a small right
     /// side is searched for in a large left one.
     pub fn update(&mut self, left: AttrsRef, right: AttrsRef) -> Value {
-        /// Sets of at least this many attributes are not copied for a small change but layered.
-        const LAYERS_FROM: usize = 256;
+        /// Sets of at least this many attributes are not copied for a small change but layered; so sparse
+        /// sets never are.
+        const LAYERS_FROM: usize = SPARSE_FROM;
         self.heap.stats.updates += 1;
         if right.is_empty() {
             return left.value();
@@ -2539,8 +2565,10 @@ impl Machine {
             // it hides nothing.
             let mut new = std::mem::take(&mut self.scratch);
             new.clear();
-            let lacking = left.iter().filter(|(s, ..)| right.position(*s).is_none());
-            new.extend(lacking.map(|(s, v, p)| (s, p, v)));
+            let lacking = left
+                .places()
+                .filter(|(s, ..)| right.position(*s).is_none());
+            new.extend(lacking.map(|(s, set, at)| (s, set.position_at(at), set.at(at))));
             let upper = self.attrs_sorted(&new);
             self.scratch = new;
             if right.depth() == MAX_LAYERS {
@@ -2717,7 +2745,7 @@ impl Machine {
     /// The error for a missing attribute.
     #[cold]
     pub fn missing_attr(&self, attrs: AttrsRef, symbol: Symbol) -> Error {
-        let names = attrs.iter().map(|(s, ..)| self.symbols.text(s));
+        let names = attrs.names().map(|s| self.symbols.text(s));
         let similar = crate::suggest::similar(&self.symbols.text(symbol), names);
         let mut name = Vec::new();
         crate::print::print_name(&mut name, self.symbols.name(symbol));

@@ -1,7 +1,7 @@
 //! Marking: what is reachable from the roots.
 
 use crate::heap::{
-    Callee, EnvPtr, FunctionRef, Heap, Shape, ThunkPtr, prefetch, state, visit_slots,
+    Callee, EnvPtr, FunctionRef, Heap, Origin, Shape, ThunkPtr, prefetch, state, visit_slots,
 };
 use crate::value::{Value, tag};
 
@@ -167,10 +167,17 @@ impl<'h> Marker<'h> {
                     }
                     return;
                 };
-                let len = shape.len();
-                if self.heap.mark(addr, 1 + len) {
+                if self.heap.mark(addr, attrs.words()) {
                     self.shape(shape);
-                    self.slots(addr, 1, len);
+                    self.slots(addr, 1, shape.len());
+                    match attrs.origin() {
+                        Some(Origin::Literal(_, env)) => self.env(env),
+                        Some(Origin::Map(function, from)) => {
+                            self.push(function);
+                            self.push(from.value());
+                        }
+                        None => {}
+                    }
                 }
             }
             tag::FUNCTION => {

@@ -331,6 +331,40 @@ pub struct Ast {
 }
 
 impl Ast {
+    /// Empties everything and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        let Ast {
+            root,
+            exprs,
+            spans,
+            names,
+            text,
+            parts,
+            lists,
+            attr_names,
+            select_ors,
+            bindings,
+            attrs,
+            dynamic_attrs,
+            lambdas,
+            formals,
+        } = self;
+        *root = None;
+        exprs.clear();
+        spans.clear();
+        names.clear();
+        text.clear();
+        parts.clear();
+        lists.clear();
+        attr_names.clear();
+        select_ors.clear();
+        bindings.clear();
+        attrs.clear();
+        dynamic_attrs.clear();
+        lambdas.clear();
+        formals.clear();
+    }
+
     /// The expression behind an id.
     pub fn expr(&self, id: ExprId) -> Expr {
         self.exprs[id.0 as usize]

@@ -65,18 +65,28 @@ const LONGEST_JOINED_CALL: usize = 64;
 
 impl<'a> CodeSink<'a> {
     pub(crate) fn new(source: &'a [u8], tokens: &'a [Token], pipe_operators: bool) -> Self {
+        let names = Interner::new(source.len());
+        CodeSink::reusing(source, tokens, pipe_operators, Ast::default(), names)
+    }
+
+    /// Like [`CodeSink::new`], using the memory of an earlier tree, which must be empty, and `names`.
+    pub(crate) fn reusing(
+        source: &'a [u8],
+        tokens: &'a [Token],
+        pipe_operators: bool,
+        mut ast: Ast,
+        names: Interner,
+    ) -> Self {
         let expected = tokens.len() / 2;
+        ast.exprs.reserve(expected);
+        ast.spans.reserve(expected);
+        ast.attrs.reserve(expected / 4);
+        ast.text.reserve(source.len() / 4);
         CodeSink {
             source,
             tokens,
-            ast: Ast {
-                exprs: Vec::with_capacity(expected),
-                spans: Vec::with_capacity(expected),
-                attrs: Vec::with_capacity(expected / 4),
-                text: Vec::with_capacity(source.len() / 4),
-                ..Ast::default()
-            },
-            names: Interner::new(source.len()),
+            ast,
+            names,
             stack: Vec::with_capacity(64),
             pending: Vec::new(),
             components: Vec::new(),
@@ -88,7 +98,14 @@ impl<'a> CodeSink<'a> {
     }
 
     /// The finished tree, or what is wrong with it.
-    pub(crate) fn finish(mut self) -> Result<Ast, Vec<SyntaxError>> {
+    pub(crate) fn finish(self) -> Result<Ast, Vec<SyntaxError>> {
+        self.finish_with_slots().map(|(ast, _)| ast)
+    }
+
+    /// Like [`CodeSink::finish`], and gives the memory of the names' table back.
+    pub(crate) fn finish_with_slots(
+        mut self,
+    ) -> Result<(Ast, Vec<(u32, u32)>), Vec<SyntaxError>> {
         if !self.errors.is_empty() {
             self.errors.sort_by_key(|error| error.span.start);
             return Err(self.errors);
@@ -101,7 +118,7 @@ impl<'a> CodeSink<'a> {
             _ => None,
         };
         self.ast.names = self.names.names;
-        Ok(self.ast)
+        Ok((self.ast, self.names.slots))
     }
 
     pub(crate) fn token(&self, index: u32) -> Token {

@@ -70,9 +70,15 @@ enum Mode {
 /// With `trivia`, whitespace and comments are among the tokens; without, they are left out. Sources of
 /// 4 GiB and more give a single error, for offsets have 32 bits.
 pub fn lex(source: &[u8], trivia: bool) -> Lexed {
+    lex_into(source, trivia, Vec::new())
+}
+
+/// Like [`lex`], using the memory of `tokens`.
+pub(crate) fn lex_into(source: &[u8], trivia: bool, mut tokens: Vec<Token>) -> Lexed {
+    tokens.clear();
     if u32::try_from(source.len()).is_err() {
         return Lexed {
-            tokens: Vec::new(),
+            tokens,
             errors: vec![SyntaxError::new(
                 SyntaxErrorKind::TooLarge,
                 "the source has 4 GiB or more",
@@ -80,12 +86,13 @@ pub fn lex(source: &[u8], trivia: bool) -> Lexed {
             )],
         };
     }
+    tokens.reserve(source.len() / if trivia { 4 } else { 8 } + 8);
     let mut lexer = Lexer {
         source,
         logos: SyntaxKind::lexer(source),
         trivia,
         lexed: Lexed {
-            tokens: Vec::with_capacity(source.len() / if trivia { 4 } else { 8 } + 8),
+            tokens,
             errors: Vec::new(),
         },
         modes: Vec::new(),

@@ -62,19 +62,59 @@ pub struct ParseOptions {
 ///
 /// All that is wrong with the source as far as that can be told, in source order; never an empty list.
 pub fn parse(source: &[u8], options: &ParseOptions) -> Result<Ast, Vec<SyntaxError>> {
-    let lexed = lexer::lex(source, false);
-    let mut sink = code::CodeSink::new(source, &lexed.tokens, options.pipe_operators);
+    parse_with(source, options, &mut Buffers::default())
+}
+
+/// Memory that parsing one file after another uses again.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    tokens: Vec<lexer::Token>,
+    ast: Ast,
+    slots: Vec<(u32, u32)>,
+}
+
+impl Buffers {
+    /// Takes back a tree that is no longer needed.
+    pub fn recycle(&mut self, ast: Ast) {
+        self.ast = ast;
+    }
+}
+
+/// Like [`parse`], for whoever parses many files.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_with(
+    source: &[u8],
+    options: &ParseOptions,
+    buffers: &mut Buffers,
+) -> Result<Ast, Vec<SyntaxError>> {
+    let lexed = lexer::lex_into(source, false, std::mem::take(&mut buffers.tokens));
+    let mut ast = std::mem::take(&mut buffers.ast);
+    ast.clear();
+    let names = names::Interner::reusing(
+        source.len(),
+        std::mem::take(&mut buffers.slots),
+        std::mem::take(&mut ast.names),
+    );
+    let mut sink =
+        code::CodeSink::reusing(source, &lexed.tokens, options.pipe_operators, ast, names);
     let unexpected = StrictParser.parse(&lexed.tokens, &mut sink);
     if !unexpected.is_empty() {
         drop(sink);
         let Lexed { tokens, errors } = lexed;
         return Err(tree::errors_of(source, &tokens, unexpected, errors));
     }
-    let result = sink.finish();
-    if lexed.errors.is_empty() {
+    let result = sink.finish_with_slots().map(|(ast, slots)| {
+        buffers.slots = slots;
+        ast
+    });
+    let Lexed { tokens, mut errors } = lexed;
+    buffers.tokens = tokens;
+    if errors.is_empty() {
         return result;
     }
-    let mut errors = lexed.errors;
     errors.extend(result.err().unwrap_or_default());
     errors.sort_by_key(|error| error.span.start);
     Err(errors)

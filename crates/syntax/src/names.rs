@@ -11,7 +11,7 @@ use crate::ast::Name;
 #[derive(Debug)]
 pub(crate) struct Interner {
     /// Hash and index of a name, or [`VACANT`].
-    slots: Vec<(u32, u32)>,
+    pub(crate) slots: Vec<(u32, u32)>,
     /// The names in order of their first occurrence.
     pub(crate) names: Vec<SmolStr>,
 }
@@ -20,11 +20,21 @@ const VACANT: u32 = u32::MAX;
 
 impl Interner {
     pub(crate) fn new(source_length: usize) -> Self {
-        let slots = (source_length / 64).next_power_of_two().clamp(64, 4096);
-        Interner {
-            slots: vec![(0, VACANT); slots],
-            names: Vec::with_capacity(slots / 4),
-        }
+        Interner::reusing(source_length, Vec::new(), Vec::new())
+    }
+
+    /// Like [`Interner::new`], using the memory of what an earlier one left.
+    pub(crate) fn reusing(
+        source_length: usize,
+        mut slots: Vec<(u32, u32)>,
+        mut names: Vec<SmolStr>,
+    ) -> Self {
+        let len = (source_length / 64).next_power_of_two().clamp(64, 4096);
+        slots.clear();
+        slots.resize(len, (0, VACANT));
+        names.clear();
+        names.reserve(len / 4);
+        Interner { slots, names }
     }
 
     /// The index of a name; `None` if it is not UTF-8.
