@@ -109,10 +109,10 @@ fn get_attr(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let name = m.want_string(m.local(a, 0))?;
     let attrs = m.want_attrs(m.local(a, 1))?;
-    match m.symbols.find(name.bytes()).and_then(|s| attrs.get(s)) {
+    match m.symbols.find_string(name).and_then(|s| attrs.get(s)) {
         Some(v) => Ok(Step::Done(v)),
         None => {
-            let symbol = m.symbols.intern(name.bytes());
+            let symbol = m.symbols.of_string(name);
             Err(m.missing_attr(attrs, symbol))
         }
     }
@@ -137,7 +137,7 @@ fn unsafe_get_attr_pos(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let name = m.want_string(m.local(a, 0))?;
     let attrs = m.want_attrs(m.local(a, 1))?;
-    let pos = m.symbols.find(name.bytes()).and_then(|s| attrs.position(s));
+    let pos = m.symbols.find_string(name).and_then(|s| attrs.position(s));
     Ok(Step::Done(
         pos.map_or(Value::NULL, |pos| m.position_attrs(pos)),
     ))
@@ -174,7 +174,7 @@ fn remove_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     for name in list.iter() {
         let name = m.want_string(name)?;
         // A name that nothing has mentioned before is not in the set.
-        names.extend(m.symbols.find(name.bytes()));
+        names.extend(m.symbols.find_string(name));
     }
     Ok(Step::Done(m.without_attrs(attrs, &mut names)))
 }
@@ -204,7 +204,7 @@ fn list_to_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     for (i, item) in list.iter().enumerate() {
         let pair = m.want_attrs(item)?;
         let name = m.want_string(pair.get(m.known.name).unwrap_or(Value::NULL))?;
-        entries.push((m.symbols.intern(name.bytes()), i as u32));
+        entries.push((m.symbols.of_string(name), i as u32));
     }
     // By symbol, and the first of equal names first.
     entries.sort_unstable();
@@ -241,7 +241,7 @@ fn cat_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let name = m.want_string(m.local(a, 0))?;
     let list = m.want_list(m.local(a, 1))?;
-    if let Some(symbol) = m.symbols.find(name.bytes()) {
+    if let Some(symbol) = m.symbols.find_string(name) {
         for item in list.iter() {
             if let Some(v) = item.as_attrs().and_then(|set| set.get(symbol)) {
                 m.push(v);

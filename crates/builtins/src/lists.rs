@@ -461,7 +461,7 @@ fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut items = Vec::with_capacity(list.len());
     for (i, item) in list.iter().enumerate() {
         let name = m.want_string(m.local(a, 2 + i))?;
-        items.push((m.symbols.intern(name.bytes()), item));
+        items.push((m.symbols.of_string(name), item));
     }
     // Stable: within a group the order is that of the list.
     items.sort_by_key(|(symbol, _)| *symbol);

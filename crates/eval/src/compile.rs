@@ -710,10 +710,7 @@ impl Compiler<'_, '_> {
                     let v = self.machine.heap.empty_list;
                     self.constant(unit, v);
                 } else {
-                    for item in items {
-                        self.delayed(unit, *item, None)?;
-                    }
-                    self.emit(unit, Op::List(items.len() as u32));
+                    self.list(unit, items)?;
                 }
             }
             Expr::Attrs(b) => {
@@ -796,6 +793,38 @@ impl Compiler<'_, '_> {
     }
 
     /// The value of an expression that needs no evaluation.
+    /// Pushes a list; one of nothing but constants is a constant itself.
+    fn list(&mut self, unit: &mut Unit, items: &[ExprId]) -> Result<()> {
+        let start = unit.ops.len();
+        for item in items {
+            self.delayed(unit, *item, None)?;
+        }
+        match self.constants(unit, start, items.len()) {
+            Some(values) => {
+                let v = self.machine.heap.list(&values);
+                unit.ops.truncate(start);
+                self.constant(unit, v);
+            }
+            None => {
+                self.emit(unit, Op::List(items.len() as u32));
+            }
+        }
+        Ok(())
+    }
+
+    /// The `count` constants that the ops from `start` on push, if that is all they do.
+    fn constants(&self, unit: &Unit, start: usize, count: usize) -> Option<Vec<Value>> {
+        let ops = unit.ops.get(start..)?;
+        if ops.len() != count {
+            return None;
+        }
+        let value = |op: &Op| match op {
+            Op::Const(i) => self.machine.tables.consts.get(*i as usize).copied(),
+            _ => None,
+        };
+        ops.iter().map(value).collect()
+    }
+
     fn literal(&mut self, e: ExprId) -> Result<Value> {
         Ok(match self.ast.expr(e) {
             Expr::Int(i) => self.machine.heap.int(i),
@@ -1118,10 +1147,7 @@ impl Compiler<'_, '_> {
                 if items.len() > 4 || !items.iter().all(|i| self.is_trivial(unit, *i)) {
                     return Ok(false);
                 }
-                for item in items {
-                    self.delayed(unit, *item, None)?;
-                }
-                self.emit(unit, Op::List(items.len() as u32));
+                self.list(unit, items)?;
             }
             Expr::Select { set, path } => {
                 let Expr::Var(variable) = self.ast.expr(set) else {
@@ -1210,6 +1236,7 @@ impl Compiler<'_, '_> {
             self.constant(unit, v);
         } else {
             let sparse = attrs.len() >= SPARSE_FROM;
+            let start = unit.ops.len();
             let mut code = Vec::new();
             let mut pushed = 0;
             for (symbol, attr) in &attrs {
@@ -1241,7 +1268,12 @@ impl Compiler<'_, '_> {
                 pushed += 1;
             }
             let shape = self.shape_of(&attrs);
-            if sparse {
+            if !sparse && let Some(values) = self.constants(unit, start, attrs.len()) {
+                let shape = self.machine.tables.shapes[shape as usize];
+                let v = self.machine.heap.attrs_of_shape(shape, &values);
+                unit.ops.truncate(start);
+                self.constant(unit, v);
+            } else if sparse {
                 let index = self.machine.tables.sparse.len() + self.sparse.len();
                 self.sparse.push((shape, code));
                 self.emit(unit, Op::SparseAttrs(index as u32));

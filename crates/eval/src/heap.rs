@@ -930,7 +930,7 @@ impl Heap {
         self.end = 0;
         self.fresh = (0, 0);
         self.cursor = (0, 0);
-        self.side.leave_region();
+        self.side.collected();
     }
 
     /// Instead of [`Heap::finish_marking`], in stress mode: unmarked objects are overwritten and not used again.
@@ -950,6 +950,7 @@ impl Heap {
         });
         self.ledger = Some(ledger);
         self.collections += 1;
+        self.side.forget();
         self.appendable = (0, 0);
         for block in &mut self.blocks {
             block.marks = Vec::new();
@@ -1491,6 +1492,9 @@ const LAYERED: u64 = 1;
 const JOINED: u64 = 2;
 const SPARSE: u64 = 4;
 
+/// Words of a layered set: the upper and the lower set; numbers of names and layers; the heap's [`Side`].
+pub(crate) const LAYERED_WORDS: usize = 4;
+
 impl AttrsRef {
     /// The value.
     pub fn value(self) -> Value {
@@ -1622,10 +1626,22 @@ impl AttrsRef {
     /// The flat set that holds a name, and its index there.
     #[inline]
     fn find(self, symbol: Symbol) -> Option<(AttrsRef, usize)> {
+        let set = self.joined();
+        if set.head() & LAYERED == 0 {
+            return set.shape().find(symbol).map(|i| (set, i));
+        }
+        let addr = set.0.addr();
+        // SAFETY: the word was written by `Heap::layered`; the heap keeps its `Side` as long as its objects, and
+        // whoever refers to it does so by a shared reference.
+        let side = unsafe { &*(read(addr, 3) as *const Side) };
+        side.find(addr, symbol, || set.search(symbol))
+    }
+    /// Looks through the layers.
+    fn search(self, symbol: Symbol) -> Option<(AttrsRef, usize)> {
         let mut set = self.joined();
         while let Some((upper, lower)) = set.layers() {
             // As deep as there are layers, which are few.
-            if let Some(found) = upper.find(symbol) {
+            if let Some(found) = upper.search(symbol) {
                 return Some(found);
             }
             set = lower;
@@ -1766,7 +1782,8 @@ impl Heap {
     ) -> Value {
         let len = len.map_or(UNCOUNTED, |l| l as u32);
         self.stats.attrsets += 1;
-        let p = self.alloc(3);
+        let p = self.alloc(LAYERED_WORDS);
+        write(p, 3, Rc::as_ptr(&self.side) as u64);
         write(p, 0, upper.0.addr() as u64 | LAYERED);
         write(p, 1, lower.0.0);
         let depth = upper.depth() + lower.depth() + 1;

@@ -888,7 +888,8 @@ impl Machine {
         marker.finish();
         self.shapes
             .retain(|(_, shape)| self.heap.is_marked(shape.0));
-        // Caches do not keep shapes alive.
+        // Caches keep neither strings nor shapes alive.
+        self.symbols.forget_strings();
         let empty = self.heap.empty_shape;
         for site in &mut self.tables.sites {
             if !self.heap.is_marked(site.shape.0) {
@@ -2119,7 +2120,7 @@ impl Machine {
         if !s.context().is_empty() {
             return Err(self.no_context_allowed(s));
         }
-        Ok(self.symbols.intern(s.bytes()))
+        Ok(self.symbols.of_string(s))
     }
 
     /// The error for a string with context where none is allowed.
@@ -2507,11 +2508,16 @@ impl Machine {
         if let Some(order) = shape.order() {
             return order.iter().map(|i| item(*i)).collect();
         }
-        let mut order: Vec<u32> = (0..shape.len() as u32).collect();
-        order.sort_unstable_by(|a, b| {
-            let (a, b) = (shape.symbol(*a as usize), shape.symbol(*b as usize));
-            self.symbols.name(a).cmp(self.symbols.name(b))
+        let key = |i: u32| {
+            let symbol = shape.symbol(i as usize);
+            (self.symbols.prefix(symbol), symbol, i)
+        };
+        let mut keys: Vec<(u64, Symbol, u32)> = (0..shape.len() as u32).map(key).collect();
+        keys.sort_unstable_by(|a, b| {
+            let names = || self.symbols.name(a.1).cmp(self.symbols.name(b.1));
+            a.0.cmp(&b.0).then_with(names)
         });
+        let order: Vec<u32> = keys.into_iter().map(|(.., i)| i).collect();
         if shape.len() > 1 {
             self.heap.set_order(shape, &order);
         }

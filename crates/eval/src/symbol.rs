@@ -1,7 +1,7 @@
 //! Interned attribute names.
 
 use crate::context::ContextId;
-use crate::heap::Heap;
+use crate::heap::{Heap, StringRef};
 use crate::value::Value;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -29,7 +29,14 @@ pub struct Symbols {
     ends: Vec<usize>,
     /// The string value of each name, made when first wanted.
     strings: Vec<Value>,
+    /// The beginning of each name, so that few comparisons look further.
+    prefixes: Vec<u64>,
+    /// Addresses of string values whose symbols were looked up before, with these; by the address' low bits.
+    known: Vec<(usize, Symbol)>,
 }
+
+/// Number of string values whose symbols are remembered.
+const KNOWN: usize = 1 << 10;
 
 fn hash(name: &[u8]) -> u64 {
     let mut h = FxHasher::default();
@@ -37,7 +44,64 @@ fn hash(name: &[u8]) -> u64 {
     h.finish()
 }
 
+/// The first eight bytes, as a number that is ordered like them.
+fn prefix(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(name) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes)
+}
+
 impl Symbols {
+    /// The symbol of a string.
+    pub fn of_string(&mut self, s: StringRef) -> Symbol {
+        match self.remembered(s) {
+            Some(symbol) => symbol,
+            None => {
+                let symbol = self.intern(s.bytes());
+                self.remember(s, symbol);
+                symbol
+            }
+        }
+    }
+
+    /// The symbol of a string, if any value or program has mentioned it.
+    pub fn find_string(&mut self, s: StringRef) -> Option<Symbol> {
+        if let Some(symbol) = self.remembered(s) {
+            return Some(symbol);
+        }
+        let symbol = self.find(s.bytes())?;
+        self.remember(s, symbol);
+        Some(symbol)
+    }
+
+    fn remembered(&self, s: StringRef) -> Option<Symbol> {
+        let addr = s.value().addr();
+        let (known, symbol) = *self.known.get(addr >> 3 & (KNOWN - 1))?;
+        (known == addr).then_some(symbol)
+    }
+
+    fn remember(&mut self, s: StringRef, symbol: Symbol) {
+        if self.known.is_empty() {
+            self.known.resize(KNOWN, (0, Symbol(0)));
+        }
+        let addr = s.value().addr();
+        if let Some(place) = self.known.get_mut(addr >> 3 & (KNOWN - 1)) {
+            *place = (addr, symbol);
+        }
+    }
+
+    /// Forgets the addresses of string values: these may be gone.
+    pub(crate) fn forget_strings(&mut self) {
+        self.known.clear();
+    }
+
+    /// The beginning of a symbol's name: where two differ, their names are in the same order.
+    pub(crate) fn prefix(&self, symbol: Symbol) -> u64 {
+        self.prefixes.get(symbol.index()).copied().unwrap_or(0)
+    }
+
     /// The symbol of a name.
     pub fn intern(&mut self, name: &[u8]) -> Symbol {
         let h = hash(name);
@@ -48,6 +112,7 @@ impl Symbols {
         self.text.extend_from_slice(name);
         self.ends.push(self.text.len());
         self.strings.push(Value::EMPTY);
+        self.prefixes.push(prefix(name));
         self.table.insert_unique(h, (h, i), |(h, _)| *h);
         Symbol(i)
     }

@@ -1,7 +1,7 @@
 //! Marking: what is reachable from the roots.
 
 use crate::heap::{
-    Callee, EnvPtr, FunctionRef, Heap, Origin, Shape, ThunkPtr, prefetch, state, visit_slots,
+    Callee, EnvPtr, FunctionRef, Heap, LAYERED_WORDS, Origin, Shape, ThunkPtr, prefetch, state, visit_slots,
 };
 use crate::value::{Value, tag};
 
@@ -155,7 +155,7 @@ impl<'h> Marker<'h> {
                 let Some(attrs) = v.as_attrs() else { return };
                 let Some(shape) = attrs.flat_shape() else {
                     // Layered or joined.
-                    if self.heap.mark(addr, 3) {
+                    if self.heap.mark(addr, LAYERED_WORDS) {
                         match attrs.layers() {
                             Some(_) if attrs.joined().value() == v => {
                                 let upper = attrs.settle_upper();

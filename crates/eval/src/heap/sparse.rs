@@ -15,8 +15,9 @@
 use super::{AttrsRef, Block, EnvPtr, Heap, Shape, map_block, read, state, write};
 use crate::code::Op;
 use crate::position::PosId;
+use crate::symbol::Symbol;
 use crate::value::{Value, tag};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 /// Sets of fewer attributes are not worth it. Not less than what `//` copies instead of layering, so that no
@@ -41,7 +42,25 @@ pub(crate) struct SparseCode {
     pub at_hand: Box<[u32]>,
 }
 
-/// Where the thunks of sparse sets come from.
+/// Where an attribute was found before.
+#[derive(Clone, Copy)]
+struct Found {
+    /// Address of the layered set, and above it the number of collections before.
+    key: u64,
+    symbol: Symbol,
+    /// Index in the flat set, or [`ABSENT`].
+    index: u32,
+    /// Address of the flat set that has the attribute.
+    flat: usize,
+}
+
+const ABSENT: u32 = u32::MAX;
+
+/// Number of remembered places.
+const FOUND: usize = 1 << 11;
+
+/// What readers of sets need to change and share: where thunks of sparse sets come from, and where attributes of
+/// layered sets were found.
 #[derive(Default)]
 pub(super) struct Side {
     next: Cell<usize>,
@@ -54,9 +73,69 @@ pub(super) struct Side {
     pub(super) made: Cell<u64>,
     /// In stress mode, the objects made since the heap asked.
     ledger: RefCell<Option<Vec<(usize, u32)>>>,
+    /// By a hash of set and symbol. Sets never change, so only collections invalidate it. Made when first used.
+    found: OnceCell<Box<[Cell<Found>]>>,
+    /// Collections so far, in the bits that an address leaves free.
+    collections: Cell<u64>,
 }
 
 impl Side {
+    #[inline(always)]
+    fn place(&self, set: usize, symbol: Symbol) -> Option<&Cell<Found>> {
+        let hash = (set as u64 >> 3 ^ u64::from(symbol.0) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let found = self.found.get_or_init(|| {
+            let none = Found {
+                key: 0,
+                symbol: Symbol(0),
+                index: ABSENT,
+                flat: 0,
+            };
+            vec![Cell::new(none); FOUND].into()
+        });
+        found.get((hash >> (64 - FOUND.trailing_zeros())) as usize)
+    }
+
+    /// The flat set, and the index in it, where a layered set has an attribute. `search` says so when it is not known.
+    #[inline(always)]
+    pub(super) fn find(
+        &self,
+        set: usize,
+        symbol: Symbol,
+        search: impl FnOnce() -> Option<(AttrsRef, usize)>,
+    ) -> Option<(AttrsRef, usize)> {
+        let Some(place) = self.place(set, symbol) else {
+            return search();
+        };
+        let known = place.get();
+        let key = set as u64 | self.collections.get();
+        if known.key == key && known.symbol == symbol {
+            let flat = AttrsRef(Value(known.flat as u64 | tag::ATTRS));
+            return (known.index != ABSENT).then_some((flat, known.index as usize));
+        }
+        let found = search();
+        place.set(Found {
+            key,
+            symbol,
+            index: found.map_or(ABSENT, |(_, i)| i as u32),
+            flat: found.map_or(0, |(flat, _)| flat.0.addr()),
+        });
+        found
+    }
+
+    /// Forgets where attributes were found: their sets may be gone.
+    pub(super) fn forget(&self) {
+        self.collections
+            .set(self.collections.get().wrapping_add(1 << 48));
+        if self.collections.get() == 0 {
+            for place in self.found.get().into_iter().flatten() {
+                place.set(Found {
+                    key: 0,
+                    ..place.get()
+                });
+            }
+        }
+    }
+
     fn alloc(&self) -> usize {
         let start = self.next.get();
         self.made.set(self.made.get() + 1);
@@ -86,8 +165,9 @@ impl Side {
         self.blocks.take()
     }
 
-    /// Gives up what is left of the current region, which the heap's free runs will cover.
-    pub(super) fn leave_region(&self) {
+    /// After a collection: gives up what is left of the current region, which the heap's free runs will cover.
+    pub(super) fn collected(&self) {
+        self.forget();
         self.next.set(0);
         self.end.set(0);
     }
