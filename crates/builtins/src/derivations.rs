@@ -9,7 +9,6 @@ use crate::contexts::only_element;
 use crate::data;
 use crate::hashing::{require_feature, store_error};
 use crate::table::{frame, leaf};
-use bstr::BString;
 use nivis_eval::context::{ContextElement, ContextId, Contexts};
 use nivis_eval::heap::{AttrsRef, StringRef};
 use nivis_eval::machine::bytes_path;
@@ -21,8 +20,9 @@ use nivis_eval::{
 };
 use nivis_store::derivation::OutputName;
 use nivis_store::{
-    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DownstreamPlaceholder,
-    DrvHash, DrvHashes, Hash, HashAlgorithm, StoreDir, StorePath, hash_placeholder,
+    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DerivationParts,
+    DownstreamPlaceholder, DrvHash, DrvHashes, Hash, HashAlgorithm, StoreDir, StorePath,
+    hash_placeholder,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,7 +176,12 @@ impl Derivations {
                     new: None,
                 };
                 let hash = drv.hash_modulo(store, &mut lookup).map_err(store_error)?;
-                let known = known(&drv, hash, store)?;
+                let outputs = drv.output_paths(store).map_err(store_error)?;
+                let known = Known {
+                    hash,
+                    references: drv.references().into_iter().cloned().collect(),
+                    outputs: outputs.into_iter().collect(),
+                };
                 self.known.insert(path, known);
                 continue;
             }
@@ -260,20 +265,6 @@ fn input_of(element: &ContextElement, store: &StoreDir) -> Result<Input> {
             let last = chain.pop().unwrap_or_default();
             Input::Output(parse(drv)?, chain, last)
         }
-    })
-}
-
-fn known(drv: &Derivation, hash: DrvHash, store: &StoreDir) -> Result<Known> {
-    let references = drv.references().into_iter().cloned().collect();
-    let outputs = drv
-        .output_paths(store)
-        .map_err(store_error)?
-        .into_iter()
-        .collect();
-    Ok(Known {
-        hash,
-        references,
-        outputs,
     })
 }
 
@@ -668,6 +659,37 @@ fn method(
 }
 
 /// Makes the derivation of evaluated attributes.
+/// The texts of a derivation, where they are.
+#[derive(Default)]
+struct Texts {
+    platform: Option<StringRef>,
+    builder: Option<StringRef>,
+    args: Vec<StringRef>,
+    /// In the order of the names.
+    env: Vec<(Symbol, StringRef)>,
+    /// Variables named like outputs, which replace those of `env`.
+    output_env: BTreeMap<OutputName, String>,
+    structured_attrs: Option<Vec<u8>>,
+}
+
+impl Texts {
+    fn env<'a>(&'a self, names: &'a nivis_eval::symbol::Symbols) -> Vec<(&'a [u8], &'a [u8])> {
+        let mut env = Vec::with_capacity(self.env.len() + self.output_env.len());
+        let mut outputs = self.output_env.iter().peekable();
+        for (symbol, text) in &self.env {
+            let name = names.name(*symbol);
+            while let Some((output, value)) = outputs.next_if(|(o, _)| o.as_bytes() < name) {
+                env.push((output.as_bytes(), value.as_bytes()));
+            }
+            if outputs.peek().is_none_or(|(o, _)| o.as_bytes() != name) {
+                env.push((name, text.bytes()));
+            }
+        }
+        env.extend(outputs.map(|(output, value)| (output.as_bytes(), value.as_bytes())));
+        env
+    }
+}
+
 fn build(
     m: &mut Machine,
     attrs: AttrsRef,
@@ -688,7 +710,8 @@ fn build(
             contexts.push(context);
         }
     };
-    let mut env: Vec<(BString, BString)> = Vec::with_capacity(texts.len() + 4);
+    let mut drv_texts = Texts::default();
+    drv_texts.env.reserve(texts.len());
     let mut json: Vec<u8> = Vec::new();
     let mut outputs: Option<BTreeSet<OutputName>> = None;
     let mut output_hash = None;
@@ -706,7 +729,7 @@ fn build(
             for arg in m.want_list(*text)?.iter() {
                 let arg = m.want_string(arg)?;
                 add_context(arg);
-                drv.args.push(arg.bytes().into());
+                drv_texts.args.push(arg);
             }
             continue;
         }
@@ -738,16 +761,16 @@ fn build(
                 )
                 .as_bytes(),
             );
-            drv.structured_attrs = Some(data::normal_json_object(text.bytes())?.into());
+            drv_texts.structured_attrs = Some(data::normal_json_object(text.bytes())?);
             continue;
         }
         if !state.structured {
-            env.push((m.symbols.name(symbol).into(), text.bytes().into()));
+            drv_texts.env.push((symbol, text));
         }
         if symbol == known.builder {
-            drv.builder = m.want_string(value)?.bytes().into();
+            drv_texts.builder = Some(m.want_string(value)?);
         } else if symbol == known.system {
-            drv.platform = m.want_string(value)?.bytes().into();
+            drv_texts.platform = Some(m.want_string(value)?);
         } else if symbol == known.outputs {
             outputs = Some(output_names(m, value)?);
         } else if symbol == known.output_hash {
@@ -762,11 +785,9 @@ fn build(
             ingestion = Some(method(m, Some(name), value, state.structured)?);
         }
     }
-    // Sorted, so that the map is built in one go.
-    drv.env = BTreeMap::from_iter(env);
     if state.structured {
         json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
-        drv.structured_attrs = Some(json.into());
+        drv_texts.structured_attrs = Some(json);
     }
     let outputs = outputs.unwrap_or_else(|| BTreeSet::from([OutputName::new_static("out")]));
 
@@ -778,10 +799,11 @@ fn build(
     })?;
 
     let other = |message: &str| Err(Error::other(message));
-    if drv.builder.is_empty() {
+    let given = |text: Option<StringRef>| text.is_some_and(|text| !text.is_empty());
+    if !given(drv_texts.builder) {
         return other("required attribute 'builder' missing");
     }
-    if drv.platform.is_empty() {
+    if !given(drv_texts.platform) {
         return other("required attribute 'system' missing");
     }
     let only_out = outputs.len() == 1 && outputs.contains("out");
@@ -799,11 +821,9 @@ fn build(
             method: ingestion.unwrap_or(ContentAddressMethod::Flat),
             hash,
         };
-        let output = DerivationOutput::CaFixed(content);
-        if let Some(path) = output.path(&store, &drv.name, "out").map_err(store_error)? {
-            drv.env.insert("out".into(), store.print(&path).into());
-        }
-        drv.outputs.insert(OutputName::new_static("out"), output);
+        let out = OutputName::new_static("out");
+        drv_texts.output_env.insert(out.clone(), String::new());
+        drv.outputs.insert(out, DerivationOutput::CaFixed(content));
     } else if content_addressed || impure {
         if content_addressed && impure {
             return other("derivation cannot be both content-addressed and impure");
@@ -811,8 +831,9 @@ fn build(
         let method = ingestion.unwrap_or(ContentAddressMethod::Nar);
         let algorithm = algorithm.unwrap_or(HashAlgorithm::Sha256);
         for output in &outputs {
-            drv.env
-                .insert(output.as_str().into(), hash_placeholder(output).into());
+            drv_texts
+                .output_env
+                .insert(output.clone(), hash_placeholder(output));
             let kind = if impure {
                 DerivationOutput::Impure { method, algorithm }
             } else {
@@ -822,12 +843,12 @@ fn build(
         }
     } else {
         for output in &outputs {
-            drv.env.insert(output.as_str().into(), BString::default());
+            drv_texts.output_env.insert(output.clone(), String::new());
             drv.outputs
                 .insert(output.clone(), DerivationOutput::Deferred);
         }
     }
-    finish(m, &store, drv)
+    finish(m, &store, drv, &drv_texts)
 }
 
 /// The hash of a fixed output; an empty text means zeros.
@@ -902,41 +923,58 @@ fn add_inputs(
     Ok(())
 }
 
-/// Completes a derivation, remembers it and returns the set of its paths.
-fn finish(m: &mut Machine, store: &StoreDir, mut drv: Derivation) -> Result<Value> {
+/// Completes a derivation, remembers it and returns the set of its paths. `drv` has what is no text.
+fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> Result<Value> {
     let keep = m.host.keeps_store_texts();
-    let drv_path = with_derivations(m, |m, derivations| {
+    let finished = with_derivations(m, |m, derivations| {
+        let parts = DerivationParts {
+            platform: texts
+                .platform
+                .as_ref()
+                .map_or(Default::default(), StringRef::bytes),
+            builder: texts
+                .builder
+                .as_ref()
+                .map_or(Default::default(), StringRef::bytes),
+            args: texts.args.iter().map(|arg| arg.bytes()).collect(),
+            env: texts.env(&m.symbols),
+            structured_attrs: texts.structured_attrs.as_deref(),
+            ..drv.as_parts()
+        };
         let mut lookup = Lookup {
             known: &derivations.known,
             new: None,
         };
-        let path = if keep {
-            let mut text = Vec::new();
-            let path = drv
-                .finish_with_text(store, &mut lookup, &mut text)
-                .map_err(store_error)?;
-            write_text(m, store, &path, &text, &drv.references())?;
-            path
-        } else {
-            drv.finish(store, &mut lookup).map_err(store_error)?
-        };
-        if let Some(hash) = lookup.new
-            && !derivations.known.contains_key(&path)
-        {
-            let known = known(&drv, hash, store)?;
-            derivations.known.insert(path.clone(), known);
+        let mut text = Vec::new();
+        let finished = parts
+            .finish(store, &mut lookup, keep.then_some(&mut text))
+            .map_err(store_error)?;
+        if keep {
+            write_text(m, store, &finished.path, &text, &parts.references())?;
         }
-        Ok(path)
+        if let Some(hash) = lookup.new
+            && !derivations.known.contains_key(&finished.path)
+        {
+            let outputs = drv.outputs.keys().cloned().zip(&finished.outputs);
+            let known = Known {
+                hash,
+                references: parts.references().into_iter().cloned().collect(),
+                outputs: outputs.map(|(name, path)| (name, path.clone())).collect(),
+            };
+            derivations.known.insert(finished.path.clone(), known);
+        }
+        Ok(finished)
     })?;
+    let drv_path = finished.path;
     let printed = store.print(&drv_path);
     let context = m
         .contexts
         .single(ContextElement::DrvDeep(printed.as_bytes().into()));
     let value = m.heap.string(printed.as_bytes(), context);
     let mut entries = vec![(m.known.drv_path, PosId::NONE, value)];
-    for (output, kind) in &drv.outputs {
-        let text = match kind.path(store, &drv.name, output).map_err(store_error)? {
-            Some(path) => store.print(&path),
+    for (output, path) in drv.outputs.keys().zip(&finished.outputs) {
+        let text = match path {
+            Some(path) => store.print(path),
             None => DownstreamPlaceholder::unknown_ca_output(&drv_path, output)
                 .map_err(store_error)?
                 .render(),

@@ -12,7 +12,9 @@ use crate::value::Value;
 impl Machine {
     /// The names of a set as a list of strings, in the order of their bytes.
     pub fn list_names(&mut self, attrs: AttrsRef) -> Value {
-        self.list_by_name(attrs, |m, attrs, at| m.symbol_string(attrs.shape().symbol(at)))
+        self.list_by_name(attrs, |m, attrs, at| {
+            m.symbol_string(attrs.shape().symbol(at))
+        })
     }
 
     /// The values of a set as a list, in the order of the names' bytes.

@@ -13,8 +13,8 @@ use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{
-    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Origin as SparseOrigin, SPARSE_FROM, Shape, StringRef, ThunkPtr,
-    state,
+    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Origin as SparseOrigin,
+    SPARSE_FROM, Shape, StringRef, ThunkPtr, state,
 };
 use crate::host::{FileType, Host};
 use crate::native::{Activation, Body, Builtin, Resume, Step};
@@ -2571,9 +2571,7 @@ impl Machine {
             // it hides nothing.
             let mut new = std::mem::take(&mut self.scratch);
             new.clear();
-            let lacking = left
-                .places()
-                .filter(|(s, ..)| right.position(*s).is_none());
+            let lacking = left.places().filter(|(s, ..)| right.position(*s).is_none());
             new.extend(lacking.map(|(s, set, at)| (s, set.position_at(at), set.at(at))));
             let upper = self.attrs_sorted(&new);
             self.scratch = new;

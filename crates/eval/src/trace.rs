@@ -1,7 +1,8 @@
 //! Marking: what is reachable from the roots.
 
 use crate::heap::{
-    Callee, EnvPtr, FunctionRef, Heap, LAYERED_WORDS, Origin, Shape, ThunkPtr, prefetch, state, visit_slots,
+    Callee, EnvPtr, FunctionRef, Heap, LAYERED_WORDS, Origin, Shape, ThunkPtr, prefetch, state,
+    visit_slots,
 };
 use crate::value::{Value, tag};
 

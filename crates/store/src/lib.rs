@@ -59,8 +59,8 @@ pub mod store_path;
 
 pub use content_address::{ContentAddress, ContentAddressMethod};
 pub use derivation::{
-    Derivation, DerivationKind, DerivationOutput, DrvHash, DrvHashMemo, DrvHashes, InputOutputs,
-    OutputName,
+    Derivation, DerivationKind, DerivationOutput, DerivationParts, DrvHash, DrvHashMemo, DrvHashes,
+    Finished, InputOutputs, OutputName,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, HashAlgorithm, HashFormat, Hasher};

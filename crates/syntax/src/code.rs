@@ -103,9 +103,7 @@ impl<'a> CodeSink<'a> {
     }
 
     /// Like [`CodeSink::finish`], and gives the memory of the names' table back.
-    pub(crate) fn finish_with_slots(
-        mut self,
-    ) -> Result<(Ast, Vec<(u32, u32)>), Vec<SyntaxError>> {
+    pub(crate) fn finish_with_slots(mut self) -> Result<(Ast, Vec<(u32, u32)>), Vec<SyntaxError>> {
         if !self.errors.is_empty() {
             self.errors.sort_by_key(|error| error.span.start);
             return Err(self.errors);

@@ -82,7 +82,8 @@ pub(super) struct Side {
 impl Side {
     #[inline(always)]
     fn place(&self, set: usize, symbol: Symbol) -> Option<&Cell<Found>> {
-        let hash = (set as u64 >> 3 ^ u64::from(symbol.0) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash =
+            (set as u64 >> 3 ^ u64::from(symbol.0) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let found = self.found.get_or_init(|| {
             let none = Found {
                 key: 0,
@@ -145,9 +146,9 @@ impl Side {
             let block = map_block(REGION, false, false)
                 .or_else(|| self.spare.take())
                 // The same end as any allocation of the standard library that the system refuses.
-                .unwrap_or_else(|| {
-                    std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>())
-                });
+                .unwrap_or_else(
+                    || std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>()),
+                );
             let start = block.start;
             self.end.set(start + block.len);
             self.blocks.borrow_mut().push(block);

@@ -11,7 +11,7 @@
 //! outputs of an input may be `([output,…],[(output,outputs of that),…])`.
 
 use super::{
-    Derivation, DerivationOutput, InputOutputs, MAX_DYNAMIC_DEPTH, OutputName,
+    Derivation, DerivationOutput, DerivationParts, InputOutputs, MAX_DYNAMIC_DEPTH, OutputName,
     STRUCTURED_ATTRS_KEY, check_output_name, too_deep,
 };
 use crate::content_address::{ContentAddress, ContentAddressMethod};
@@ -169,10 +169,13 @@ fn write_input_outputs<W: Write>(out: &mut W, node: &InputOutputs) -> io::Result
     out.write_all(b")")
 }
 
-/// A place in the text where the value of an environment variable was left out.
-pub(super) struct Hole {
+/// A place in the text where the value of an environment variable that is named like an output was left out.
+pub(super) struct Hole<'a> {
     offset: usize,
-    name: BString,
+    /// Which output it is.
+    pub(super) output: usize,
+    /// The value that was given.
+    pub(super) value: &'a [u8],
 }
 
 impl Derivation {
@@ -180,24 +183,27 @@ impl Derivation {
     ///
     /// Fails only if the writer does, or when a fixed output has no path (say, a name that is too long).
     pub fn write_aterm<W: Write>(&self, store: &StoreDir, out: &mut W) -> Result<()> {
-        self.write_head(store, false, out)?;
-        self.write_inputs(store, out)?;
-        self.write_tail(store, out)?;
+        let parts = self.as_parts();
+        parts.write_head(store, Some(&parts.known_paths(store)?), out)?;
+        parts.write_inputs(store, out)?;
+        parts.write_tail(store, out)?;
         Ok(())
     }
 
     /// The ATerm form as bytes.
     pub fn to_aterm(&self, store: &StoreDir) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.tail_size_hint() + 1024);
+        let mut out = Vec::with_capacity(self.as_parts().tail_size_hint() + 1024);
         self.write_aterm(store, &mut out)?;
         Ok(out)
     }
+}
 
-    /// Everything up to the inputs. `masked`: without the paths of the outputs.
+impl<'a> DerivationParts<'a> {
+    /// Everything up to the inputs. `paths`: those of the outputs, in their order; left out if not given.
     pub(super) fn write_head<W: Write>(
         &self,
         store: &StoreDir,
-        masked: bool,
+        paths: Option<&[Option<StorePath>]>,
         out: &mut W,
     ) -> Result<()> {
         out.write_all(if self.has_dynamic_inputs() {
@@ -210,8 +216,8 @@ impl Derivation {
             out.write_all(if i == 0 { b"(" } else { b",(" })?;
             write_string(out, name.as_bytes())?;
             out.write_all(b",")?;
-            match output.path(store, &self.name, name)? {
-                Some(path) if !masked => write_path(out, store, &path)?,
+            match paths.and_then(|paths| paths.get(i)) {
+                Some(Some(path)) => write_path(out, store, path)?,
                 _ => out.write_all(b"\"\"")?,
             }
             let (method, hash) = match output {
@@ -241,7 +247,7 @@ impl Derivation {
 
     /// The input derivations by path, with a comma behind.
     pub(super) fn write_inputs<W: Write>(&self, store: &StoreDir, out: &mut W) -> io::Result<()> {
-        write_list(out, &self.input_drvs, |out, (path, node)| {
+        write_list(out, self.input_drvs, |out, (path, node)| {
             out.write_all(b"(")?;
             write_path(out, store, path)?;
             out.write_all(b",")?;
@@ -253,35 +259,36 @@ impl Derivation {
 
     /// Everything after the input derivations. `value` writes the value of a variable, given the output,
     /// the variable's name and value.
-    fn write_tail_with<'d, W: Write>(
-        &'d self,
+    fn write_tail_with<W: Write>(
+        &self,
         store: &StoreDir,
         out: &mut W,
-        mut value: impl FnMut(&mut W, &'d BString, &'d BString) -> io::Result<()>,
+        mut value: impl FnMut(&mut W, &'a [u8], &'a [u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        write_list(out, &self.input_srcs, |out, path| {
+        write_list(out, self.input_srcs, |out, path| {
             write_path(out, store, path)
         })?;
         // The reference does not escape the platform.
         out.write_all(b",\"")?;
-        out.write_all(&self.platform)?;
+        out.write_all(self.platform)?;
         out.write_all(b"\",")?;
-        write_string(out, &self.builder)?;
+        write_string(out, self.builder)?;
         out.write_all(b",")?;
         write_list(out, &self.args, |out, arg| write_string(out, arg))?;
         out.write_all(b",[")?;
-        let mut comma = "";
-        let mut structured = self.structured_attrs.as_ref();
+        let mut comma: &[u8] = b"";
+        let mut structured = self.structured_attrs;
         for (name, text) in &self.env {
             if let Some(json) = structured
-                && name.as_slice() > STRUCTURED_ATTRS_KEY.as_bytes()
+                && *name > STRUCTURED_ATTRS_KEY.as_bytes()
             {
                 write_structured_attrs(out, comma, json)?;
-                comma = ",";
+                comma = b",";
                 structured = None;
             }
-            write!(out, "{comma}(")?;
-            comma = ",";
+            out.write_all(comma)?;
+            out.write_all(b"(")?;
+            comma = b",";
             write_string(out, name)?;
             out.write_all(b",\"")?;
             value(out, name, text)?;
@@ -300,56 +307,68 @@ impl Derivation {
 
     /// Everything after the input derivations, without the values of variables that are named like an
     /// output, and the places where they are to go.
-    pub(super) fn masked_tail(&self, store: &StoreDir) -> (Vec<u8>, Vec<Hole>) {
+    pub(super) fn masked_tail(&self, store: &StoreDir) -> (Vec<u8>, Vec<Hole<'a>>) {
         let mut text = Vec::with_capacity(self.tail_size_hint());
         let mut holes = Vec::with_capacity(self.outputs.len());
         // Writing to a vector cannot fail.
         let _ = self.write_tail_with(store, &mut text, |out, name, value| {
-            if self.is_output(name) {
-                holes.push(Hole {
-                    offset: out.len(),
-                    name: name.clone(),
-                });
-                Ok(())
-            } else {
-                write_escaped(out, value)
+            match self.output_index(name) {
+                Some(output) => {
+                    holes.push(Hole {
+                        offset: out.len(),
+                        output,
+                        value,
+                    });
+                    Ok(())
+                }
+                None => write_escaped(out, value),
             }
         });
         (text, holes)
     }
 
-    /// [`Derivation::write_tail`]'s text, from what [`Derivation::masked_tail`] gave before the
-    /// environment was filled in.
-    pub(super) fn fill_tail(&self, text: &[u8], holes: &[Hole]) -> Vec<u8> {
+    /// The whole text after the input derivations, from what [`DerivationParts::masked_tail`] gave and the paths of the
+    /// outputs; where a path is not known, the variable keeps its value.
+    pub(super) fn fill_tail(
+        &self,
+        store: &StoreDir,
+        text: &[u8],
+        holes: &[Hole],
+        paths: &[Option<StorePath>],
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len() + holes.len() * 100);
         let mut done = 0;
         for hole in holes {
             out.extend_from_slice(text.get(done..hole.offset).unwrap_or(&[]));
-            if let Some(value) = self.env.get(&hole.name) {
-                let _ = write_escaped(&mut out, value);
-            }
+            // Writing to a vector cannot fail.
+            let _ = match paths.get(hole.output) {
+                Some(Some(path)) => write_escaped(&mut out, store.print(path).as_bytes()),
+                _ => write_escaped(&mut out, hole.value),
+            };
             done = hole.offset;
         }
         out.extend_from_slice(text.get(done..).unwrap_or(&[]));
         out
     }
 
-    fn is_output(&self, variable: &[u8]) -> bool {
-        std::str::from_utf8(variable).is_ok_and(|name| self.outputs.contains_key(name))
+    fn output_index(&self, variable: &[u8]) -> Option<usize> {
+        let mut names = self.outputs.keys();
+        names.position(|name| name.as_bytes() == variable)
     }
 
-    /// About how long [`Derivation::write_tail`]'s text will be.
+    /// About how long the text after the input derivations will be.
     pub(super) fn tail_size_hint(&self) -> usize {
         let env: usize = self.env.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
         let args: usize = self.args.iter().map(|a| a.len() + 3).sum();
-        let json = self.structured_attrs.as_ref().map_or(0, |j| j.len());
+        let json = self.structured_attrs.map_or(0, <[u8]>::len);
         // Escapes make text longer; JSON is full of quotes.
         (env + args) * 17 / 16 + json * 5 / 4 + self.input_srcs.len() * 80 + 256
     }
 }
 
-fn write_structured_attrs<W: Write>(out: &mut W, comma: &str, json: &[u8]) -> io::Result<()> {
-    write!(out, "{comma}(\"{STRUCTURED_ATTRS_KEY}\",")?;
+fn write_structured_attrs<W: Write>(out: &mut W, comma: &[u8], json: &[u8]) -> io::Result<()> {
+    out.write_all(comma)?;
+    write!(out, "(\"{STRUCTURED_ATTRS_KEY}\",")?;
     write_string(out, json)?;
     out.write_all(b")")
 }

@@ -17,7 +17,7 @@ mod modulo;
 mod tests;
 
 pub use json::{JSON_VERSION, show_derivations};
-pub use modulo::{DrvHash, DrvHashMemo, DrvHashes, LoadingHashes};
+pub use modulo::{DrvHash, DrvHashMemo, DrvHashes, Finished, LoadingHashes};
 
 use crate::content_address::{ContentAddress, ContentAddressMethod};
 use crate::error::{Error, ErrorKind, Result, excerpt};
@@ -60,6 +60,109 @@ pub struct Derivation {
     /// The structured attributes as JSON text. It is written as it stands, so it should be as C++ Nix
     /// prints it: compact, with the keys of objects sorted.
     pub structured_attrs: Option<BString>,
+}
+
+/// What a [`Derivation`] consists of, borrowed: for evaluators, which have the texts already.
+#[derive(Debug, Clone)]
+pub struct DerivationParts<'a> {
+    /// See [`Derivation::name`].
+    pub name: &'a str,
+    /// See [`Derivation::outputs`].
+    pub outputs: &'a BTreeMap<OutputName, DerivationOutput>,
+    /// See [`Derivation::input_srcs`].
+    pub input_srcs: &'a BTreeSet<StorePath>,
+    /// See [`Derivation::input_drvs`].
+    pub input_drvs: &'a BTreeMap<StorePath, InputOutputs>,
+    /// See [`Derivation::platform`].
+    pub platform: &'a [u8],
+    /// See [`Derivation::builder`].
+    pub builder: &'a [u8],
+    /// See [`Derivation::args`].
+    pub args: Vec<&'a [u8]>,
+    /// See [`Derivation::env`]. Strictly ascending by name.
+    pub env: Vec<(&'a [u8], &'a [u8])>,
+    /// See [`Derivation::structured_attrs`].
+    pub structured_attrs: Option<&'a [u8]>,
+}
+
+impl<'a> DerivationParts<'a> {
+    fn has_dynamic_inputs(&self) -> bool {
+        has_dynamic_inputs(self.input_drvs)
+    }
+
+    /// The paths of the outputs, in the order of their names, as far as they are known without the inputs.
+    fn known_paths(&self, store: &StoreDir) -> Result<Vec<Option<StorePath>>> {
+        self.outputs
+            .iter()
+            .map(|(name, output)| output.path(store, self.name, name))
+            .collect()
+    }
+
+    /// See [`Derivation::references`].
+    pub fn references(&self) -> Vec<&'a StorePath> {
+        let mut all: Vec<&StorePath> = self
+            .input_srcs
+            .iter()
+            .chain(self.input_drvs.keys())
+            .collect();
+        // Two sorted runs, which this sort merges.
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Fails unless the parts that no type rules out are fit to be written.
+    fn check(&self) -> Result<()> {
+        check_name(self.name)?;
+        let variable = |name: &[u8]| self.env.binary_search_by(|(known, _)| (*known).cmp(name));
+        if variable(STRUCTURED_ATTRS_KEY.as_bytes()).is_ok() {
+            return Err(invalid(
+                "Cannot have an environment variable named '__json'. This key is reserved for encoding structured attrs",
+            ));
+        }
+        for name in self.outputs.keys() {
+            check_output_name(self.name, name)?;
+        }
+        for path in self.input_drvs.keys() {
+            path.derivation_name()?;
+        }
+        Ok(())
+    }
+
+    /// Fails if a variable that is named like an output is neither empty nor that output's path.
+    fn check_holes(
+        &self,
+        store: &StoreDir,
+        holes: &[aterm::Hole<'_>],
+        paths: &[Option<StorePath>],
+    ) -> Result<()> {
+        for hole in holes.iter().filter(|hole| !hole.value.is_empty()) {
+            let names = self.outputs.keys().zip(paths);
+            if let Some((output, Some(path))) = names.skip(hole.output).next() {
+                let printed = store.print(path);
+                if hole.value != printed.as_bytes() {
+                    return Err(wrong_variable(output, &printed, hole.value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path_from_text_hash(&self, store: &StoreDir, sha256: &[u8; 32]) -> Result<StorePath> {
+        let name = format!("{}.drv", self.name);
+        store.make_text_path(&name, sha256, self.references())
+    }
+}
+
+fn wrong_variable(output: &str, right: &str, value: &[u8]) -> Error {
+    invalid(format!(
+        "derivation has incorrect environment variable '{output}', should be '{right}' but is actually '{}'",
+        excerpt(value)
+    ))
+}
+
+fn has_dynamic_inputs(input_drvs: &BTreeMap<StorePath, InputOutputs>) -> bool {
+    input_drvs.values().any(|node| !node.dynamic.is_empty())
 }
 
 /// Where an output goes, or how that will be decided.
@@ -190,6 +293,44 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidDerivation, message)
 }
 
+fn kind_of(outputs: &BTreeMap<OutputName, DerivationOutput>) -> Result<DerivationKind> {
+    let mut floating = None;
+    let mut found = None;
+    for (name, output) in outputs {
+        let kind = match output {
+            DerivationOutput::InputAddressed(_) => DerivationKind::InputAddressed,
+            DerivationOutput::Deferred => DerivationKind::Deferred,
+            DerivationOutput::CaFixed(_) => DerivationKind::CaFixed,
+            DerivationOutput::CaFloating { .. } => DerivationKind::CaFloating,
+            DerivationOutput::Impure { .. } => DerivationKind::Impure,
+        };
+        match found {
+            None => found = Some(kind),
+            Some(other) if other != kind => {
+                return Err(invalid("can't mix derivation output types"));
+            }
+            Some(DerivationKind::CaFixed) => {
+                return Err(invalid("only one fixed output is allowed for now"));
+            }
+            Some(_) => {}
+        }
+        match output {
+            DerivationOutput::CaFixed(_) if name != "out" => {
+                return Err(invalid("single fixed output must be named \"out\""));
+            }
+            DerivationOutput::CaFloating { algorithm, .. }
+                if *floating.get_or_insert(*algorithm) != *algorithm =>
+            {
+                return Err(invalid(
+                    "all floating outputs must use the same hash algorithm",
+                ));
+            }
+            _ => {}
+        }
+    }
+    found.ok_or_else(|| invalid("must have at least one output"))
+}
+
 impl Derivation {
     /// A derivation with nothing but a name.
     pub fn new(name: impl Into<String>) -> Derivation {
@@ -213,49 +354,32 @@ impl Derivation {
 
     /// Whether any input is an output of a derivation that is itself an output.
     pub fn has_dynamic_inputs(&self) -> bool {
-        self.input_drvs
-            .values()
-            .any(|node| !node.dynamic.is_empty())
+        has_dynamic_inputs(&self.input_drvs)
+    }
+
+    /// The same, borrowed.
+    pub fn as_parts(&self) -> DerivationParts<'_> {
+        DerivationParts {
+            name: &self.name,
+            outputs: &self.outputs,
+            input_srcs: &self.input_srcs,
+            input_drvs: &self.input_drvs,
+            platform: &self.platform,
+            builder: &self.builder,
+            args: self.args.iter().map(|arg| arg.as_slice()).collect(),
+            env: self
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_slice(), value.as_slice()))
+                .collect(),
+            structured_attrs: self.structured_attrs.as_ref().map(|json| json.as_slice()),
+        }
     }
 
     /// The kind of the outputs. An error when there are none, when kinds are mixed, when a fixed output is
     /// not the only one and called `out`, or when floating outputs differ in their algorithm.
     pub fn kind(&self) -> Result<DerivationKind> {
-        let mut floating = None;
-        let mut found = None;
-        for (name, output) in &self.outputs {
-            let kind = match output {
-                DerivationOutput::InputAddressed(_) => DerivationKind::InputAddressed,
-                DerivationOutput::Deferred => DerivationKind::Deferred,
-                DerivationOutput::CaFixed(_) => DerivationKind::CaFixed,
-                DerivationOutput::CaFloating { .. } => DerivationKind::CaFloating,
-                DerivationOutput::Impure { .. } => DerivationKind::Impure,
-            };
-            match found {
-                None => found = Some(kind),
-                Some(other) if other != kind => {
-                    return Err(invalid("can't mix derivation output types"));
-                }
-                Some(DerivationKind::CaFixed) => {
-                    return Err(invalid("only one fixed output is allowed for now"));
-                }
-                Some(_) => {}
-            }
-            match output {
-                DerivationOutput::CaFixed(_) if name != "out" => {
-                    return Err(invalid("single fixed output must be named \"out\""));
-                }
-                DerivationOutput::CaFloating { algorithm, .. }
-                    if *floating.get_or_insert(*algorithm) != *algorithm =>
-                {
-                    return Err(invalid(
-                        "all floating outputs must use the same hash algorithm",
-                    ));
-                }
-                _ => {}
-            }
-        }
-        found.ok_or_else(|| invalid("must have at least one output"))
+        kind_of(&self.outputs)
     }
 
     /// The paths of the outputs that are known before building.
@@ -272,32 +396,12 @@ impl Derivation {
     /// The store objects that the `.drv` file refers to, sorted: source inputs and derivations. Outputs
     /// are not among them.
     pub fn references(&self) -> Vec<&StorePath> {
-        let mut all: Vec<&StorePath> = self
-            .input_srcs
-            .iter()
-            .chain(self.input_drvs.keys())
-            .collect();
-        // Two sorted runs, which this sort merges.
-        all.sort();
-        all.dedup();
-        all
+        self.as_parts().references()
     }
 
     /// Fails unless the parts that no type rules out are fit to be written.
     fn check_parts(&self) -> Result<()> {
-        check_name(&self.name)?;
-        if self.env.contains_key(STRUCTURED_ATTRS_KEY.as_bytes()) {
-            return Err(invalid(
-                "Cannot have an environment variable named '__json'. This key is reserved for encoding structured attrs",
-            ));
-        }
-        for name in self.outputs.keys() {
-            check_output_name(&self.name, name)?;
-        }
-        for path in self.input_drvs.keys() {
-            path.derivation_name()?;
-        }
-        Ok(())
+        self.as_parts().check()
     }
 
     /// Sets a missing or empty environment variable to an output's path; one that is set must agree.
@@ -309,12 +413,7 @@ impl Derivation {
             }
             Some(value) if value.is_empty() => *value = printed.into(),
             Some(value) if value.as_slice() == printed.as_bytes() => {}
-            Some(value) => {
-                return Err(invalid(format!(
-                    "derivation has incorrect environment variable '{output}', should be '{printed}' but is actually '{}'",
-                    excerpt(value)
-                )));
-            }
+            Some(value) => return Err(wrong_variable(output, &printed, value)),
         }
         Ok(())
     }
@@ -349,12 +448,8 @@ impl Derivation {
         self.check_parts()?;
         let mut hasher = crate::hash::Hasher::new(HashAlgorithm::Sha256);
         self.write_aterm(store, &mut hasher)?;
-        self.path_from_text_hash(store, &sha256_bytes(hasher))
-    }
-
-    fn path_from_text_hash(&self, store: &StoreDir, sha256: &[u8; 32]) -> Result<StorePath> {
-        let name = format!("{}.drv", self.name);
-        store.make_text_path(&name, sha256, self.references())
+        self.as_parts()
+            .path_from_text_hash(store, &sha256_bytes(hasher))
     }
 }
 

@@ -7,12 +7,15 @@
 //! the same hash modulo become one, with the outputs of both.
 
 use super::aterm::Hole;
-use super::{Derivation, DerivationKind, DerivationOutput, OutputName, invalid, sha256_bytes};
+use super::{
+    Derivation, DerivationKind, DerivationOutput, DerivationParts, OutputName, invalid,
+    sha256_bytes,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::{Hash, HashAlgorithm, HashFormat, Hasher};
+use crate::hash::{HashAlgorithm, HashFormat, Hasher};
 use crate::store_path::{StoreDir, StorePath};
 use bstr::BString;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The hash modulo of a derivation, and for which outputs it stands.
@@ -31,11 +34,15 @@ enum Outputs {
 }
 
 impl DrvHash {
-    fn new(drv: &Derivation, hash: [u8; 32], deferred: bool) -> DrvHash {
-        let mut names = drv.outputs.keys();
+    fn new(
+        outputs: &BTreeMap<OutputName, DerivationOutput>,
+        hash: [u8; 32],
+        deferred: bool,
+    ) -> DrvHash {
+        let mut names = outputs.keys();
         let outputs = match (names.next(), names.next()) {
             (Some(name), None) if name == "out" => Outputs::Out,
-            _ => Outputs::Many(drv.outputs.keys().cloned().collect()),
+            _ => Outputs::Many(outputs.keys().cloned().collect()),
         };
         DrvHash {
             hash,
@@ -191,14 +198,14 @@ impl<F: FnMut(&StorePath) -> Result<Derivation>> DrvHashes for LoadingHashes<'_,
 }
 
 /// The parts of the text that are hashed several times.
-struct Parts {
+struct Texts<'a> {
     /// Inputs replaced by their hashes.
     inputs: Vec<u8>,
     /// Whether any of them is deferred.
     deferred: bool,
     /// What follows the inputs, without the outputs' variables.
     masked_tail: Vec<u8>,
-    holes: Vec<Hole>,
+    holes: Vec<Hole<'a>>,
 }
 
 fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
@@ -209,56 +216,157 @@ fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
     sha256_bytes(hasher)
 }
 
+/// A derivation that was completed; see [`DerivationParts::finish`].
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The path of the `.drv` file.
+    pub path: StorePath,
+    /// The path of each output, in the order of their names; `None` where it is not known before it is built.
+    pub outputs: Vec<Option<StorePath>>,
+}
+
 impl Derivation {
     /// The hash modulo, with the output paths as they are.
     pub fn hash_modulo(&self, store: &StoreDir, hashes: &mut dyn DrvHashes) -> Result<DrvHash> {
         let kind = self.kind()?;
+        let parts = self.as_parts();
+        let paths = parts.known_paths(store)?;
         if kind == DerivationKind::CaFixed {
-            return self.fixed_hash(store);
+            return parts.fixed_hash(store, &paths);
         }
-        let parts = self.parts(store, hashes)?;
-        let tail = self.fill_tail(&parts.masked_tail, &parts.holes);
-        let head = self.head(store, false)?;
-        let hash = sha256_of(&[&head, &parts.inputs, &tail]);
-        let deferred = parts.deferred || is_floating(kind);
-        Ok(DrvHash::new(self, hash, deferred))
+        let texts = parts.texts(store, hashes)?;
+        // The variables are hashed as they are.
+        let tail = parts.fill_tail(store, &texts.masked_tail, &texts.holes, &[]);
+        let head = parts.head(store, Some(&paths))?;
+        let hash = sha256_of(&[&head, &texts.inputs, &tail]);
+        let deferred = texts.deferred || is_floating(kind);
+        Ok(DrvHash::new(&self.outputs, hash, deferred))
+    }
+
+    pub(super) fn finish_into(
+        &mut self,
+        store: &StoreDir,
+        hashes: &mut dyn DrvHashes,
+        text: Option<&mut Vec<u8>>,
+    ) -> Result<StorePath> {
+        self.check_parts()?;
+        let kind = self.kind()?;
+        if !is_floating(kind) {
+            // The variables must be there when the text is hashed, even though their values are not.
+            let names: Vec<BString> = self.outputs.keys().map(|n| n.as_str().into()).collect();
+            for name in names {
+                self.env.entry(name).or_default();
+            }
+        }
+        let finished = self.as_parts().finish_kind(kind, store, hashes, text)?;
+        let names: Vec<OutputName> = self.outputs.keys().cloned().collect();
+        for (name, path) in names.into_iter().zip(finished.outputs) {
+            if let (Some(path), false) = (path, is_floating(kind)) {
+                self.fill_env(store, &name, &path)?;
+                if let Some(output) = self.outputs.get_mut(&name)
+                    && kind != DerivationKind::CaFixed
+                {
+                    *output = DerivationOutput::InputAddressed(path);
+                }
+            }
+        }
+        Ok(finished.path)
+    }
+}
+
+impl<'a> DerivationParts<'a> {
+    /// Completes the derivation and gives its path and those of its outputs, as [`Derivation::finish`] does; the text of
+    /// the `.drv` file is appended to `text`, if wanted.
+    ///
+    /// The environment must have a variable for each output (but for floating ones), which is empty or the output's
+    /// path. The derivation's hash modulo is recorded in `hashes`.
+    pub fn finish(
+        &self,
+        store: &StoreDir,
+        hashes: &mut dyn DrvHashes,
+        text: Option<&mut Vec<u8>>,
+    ) -> Result<Finished> {
+        self.check()?;
+        self.finish_kind(super::kind_of(self.outputs)?, store, hashes, text)
+    }
+
+    fn finish_kind(
+        &self,
+        kind: DerivationKind,
+        store: &StoreDir,
+        hashes: &mut dyn DrvHashes,
+        text: Option<&mut Vec<u8>>,
+    ) -> Result<Finished> {
+        let (tail, hash, paths) = if kind == DerivationKind::CaFixed {
+            let paths = self.known_paths(store)?;
+            let (tail, holes) = self.masked_tail(store);
+            self.check_holes(store, &holes, &paths)?;
+            let tail = self.fill_tail(store, &tail, &holes, &paths);
+            (tail, self.fixed_hash(store, &paths)?, paths)
+        } else {
+            let texts = self.texts(store, hashes)?;
+            let paths = if is_floating(kind) {
+                self.known_paths(store)?
+            } else {
+                let paths = self.addressed_paths(store, &texts)?;
+                self.check_holes(store, &texts.holes, &paths)?;
+                paths
+            };
+            let tail = self.fill_tail(store, &texts.masked_tail, &texts.holes, &paths);
+            let head = self.head(store, Some(&paths))?;
+            let hash = sha256_of(&[&head, &texts.inputs, &tail]);
+            let deferred = texts.deferred || is_floating(kind);
+            (tail, DrvHash::new(self.outputs, hash, deferred), paths)
+        };
+
+        let mut head = self.head(store, Some(&paths))?;
+        self.write_inputs(store, &mut head)?;
+        let path = self.path_from_text_hash(store, &sha256_of(&[&head, &tail]))?;
+        if let Some(text) = text {
+            text.extend_from_slice(&head);
+            text.extend_from_slice(&tail);
+        }
+        hashes.record(&path, &hash);
+        Ok(Finished {
+            path,
+            outputs: paths,
+        })
     }
 
     /// For a fixed output: a pure function of contents and path.
-    fn fixed_hash(&self, store: &StoreDir) -> Result<DrvHash> {
+    fn fixed_hash(&self, store: &StoreDir, paths: &[Option<StorePath>]) -> Result<DrvHash> {
         let mut hash = None;
-        for (name, output) in &self.outputs {
-            if let DerivationOutput::CaFixed(content) = output {
-                let path = store
-                    .make_fixed_output_path(&super::output_path_name(&self.name, name), content)?;
+        for (output, path) in self.outputs.values().zip(paths) {
+            if let (DerivationOutput::CaFixed(content), Some(path)) = (output, path) {
                 let line = format!(
                     "fixed:out:{}:{}:{}",
                     content
                         .method
                         .print_with_algorithm(content.hash.algorithm()),
                     content.hash.encode(HashFormat::Base16),
-                    store.print(&path)
+                    store.print(path)
                 );
                 hash = Some(crate::hash::sha256(line));
             }
         }
         match hash {
-            Some(hash) => Ok(DrvHash::new(self, hash, false)),
+            Some(hash) => Ok(DrvHash::new(self.outputs, hash, false)),
             None => Err(invalid("derivation has no fixed output")),
         }
     }
 
-    fn head(&self, store: &StoreDir, masked: bool) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(32 + self.outputs.len() * 256);
-        self.write_head(store, masked, &mut out)?;
+    fn head(&self, store: &StoreDir, paths: Option<&[Option<StorePath>]>) -> Result<Vec<u8>> {
+        let inputs = self.input_drvs.len() * 100;
+        let mut out = Vec::with_capacity(32 + self.outputs.len() * 256 + inputs);
+        self.write_head(store, paths, &mut out)?;
         Ok(out)
     }
 
-    fn parts(&self, store: &StoreDir, hashes: &mut dyn DrvHashes) -> Result<Parts> {
+    fn texts(&self, store: &StoreDir, hashes: &mut dyn DrvHashes) -> Result<Texts<'a>> {
         let mut deferred = false;
         // Sorted by hash and free of repetition below: this merges inputs that have the same hash.
         let mut wanted: Vec<([u8; 32], &OutputName)> = Vec::with_capacity(self.input_drvs.len());
-        for (path, node) in &self.input_drvs {
+        for (path, node) in self.input_drvs {
             let hash = hashes.hash_modulo(path)?;
             deferred |= hash.deferred;
             for output in node.outputs() {
@@ -280,8 +388,7 @@ impl Derivation {
                 continue;
             };
             inputs.extend_from_slice(if i == 0 { b"(\"" } else { b",(\"" });
-            let hex = Hash::from_sha256(*hash).encode(HashFormat::Base16);
-            inputs.extend_from_slice(hex.as_bytes());
+            push_hex(&mut inputs, hash);
             inputs.extend_from_slice(b"\",[");
             for (j, (_, output)) in group.iter().enumerate() {
                 inputs.extend_from_slice(if j == 0 { b"\"" } else { b",\"" });
@@ -292,7 +399,7 @@ impl Derivation {
         }
         inputs.extend_from_slice(b"],");
         let (masked_tail, holes) = self.masked_tail(store);
-        Ok(Parts {
+        Ok(Texts {
             inputs,
             deferred,
             masked_tail,
@@ -300,88 +407,47 @@ impl Derivation {
         })
     }
 
-    pub(super) fn finish_into(
-        &mut self,
+    /// Computes the paths of input-addressed outputs; none if that of an input is not known.
+    fn addressed_paths(
+        &self,
         store: &StoreDir,
-        hashes: &mut dyn DrvHashes,
-        text: Option<&mut Vec<u8>>,
-    ) -> Result<StorePath> {
-        self.check_parts()?;
-        let kind = self.kind()?;
-        let (tail, hash) = if kind == DerivationKind::CaFixed {
-            for (name, path) in self.output_paths(store)? {
-                if let Some(path) = path {
-                    self.fill_env(store, &name, &path)?;
-                }
-            }
-            let (tail, holes) = self.masked_tail(store);
-            (self.fill_tail(&tail, &holes), self.fixed_hash(store)?)
-        } else {
-            if !is_floating(kind) {
-                // The variables must be there when the text is hashed, even though their values are not.
-                let names: Vec<BString> = self.outputs.keys().map(|n| n.as_str().into()).collect();
-                for name in names {
-                    self.env.entry(name).or_default();
-                }
-            }
-            let parts = self.parts(store, hashes)?;
-            if !is_floating(kind) {
-                self.fill_outputs(store, &parts)?;
-            }
-            let tail = self.fill_tail(&parts.masked_tail, &parts.holes);
-            let head = self.head(store, false)?;
-            let hash = sha256_of(&[&head, &parts.inputs, &tail]);
-            let deferred = parts.deferred || is_floating(kind);
-            (tail, DrvHash::new(self, hash, deferred))
-        };
-
-        let mut head = self.head(store, false)?;
-        self.write_inputs(store, &mut head)?;
-        let drv_path = self.path_from_text_hash(store, &sha256_of(&[&head, &tail]))?;
-        if let Some(text) = text {
-            text.extend_from_slice(&head);
-            text.extend_from_slice(&tail);
-        }
-        hashes.record(&drv_path, &hash);
-        Ok(drv_path)
-    }
-
-    /// Computes the paths of input-addressed outputs and fills them in.
-    fn fill_outputs(&mut self, store: &StoreDir, parts: &Parts) -> Result<()> {
-        let masked = if parts.deferred {
+        texts: &Texts<'_>,
+    ) -> Result<Vec<Option<StorePath>>> {
+        let masked = if texts.deferred {
             None
         } else {
-            let head = self.head(store, true)?;
-            Some(sha256_of(&[&head, &parts.inputs, &parts.masked_tail]))
+            let head = self.head(store, None)?;
+            Some(sha256_of(&[&head, &texts.inputs, &texts.masked_tail]))
         };
-        let names: Vec<OutputName> = self.outputs.keys().cloned().collect();
-        for name in names {
+        let mut paths = Vec::with_capacity(self.outputs.len());
+        for (name, output) in self.outputs {
             let path = match &masked {
-                Some(hash) => Some(store.make_output_path(&name, hash, &self.name)?),
+                Some(hash) => Some(store.make_output_path(name, hash, self.name)?),
                 None => None,
             };
-            match (self.outputs.get_mut(&name), path) {
-                (Some(DerivationOutput::InputAddressed(old)), Some(path)) if *old != path => {
-                    return Err(invalid(format!(
-                        "derivation has incorrect output '{}', should be '{}'",
-                        store.print(old),
-                        store.print(&path)
-                    )));
-                }
-                (Some(DerivationOutput::InputAddressed(old)), None) => {
-                    return Err(invalid(format!(
-                        "derivation has incorrect output '{}', should be deferred",
-                        store.print(old)
-                    )));
-                }
-                (Some(output), Some(path)) => {
-                    *output = DerivationOutput::InputAddressed(path.clone());
-                    self.fill_env(store, &name, &path)?;
-                }
-                _ => {}
+            if let DerivationOutput::InputAddressed(old) = output
+                && path.as_ref() != Some(old)
+            {
+                let right = match &path {
+                    Some(path) => format!("'{}'", store.print(path)),
+                    None => "deferred".to_string(),
+                };
+                return Err(invalid(format!(
+                    "derivation has incorrect output '{}', should be {right}",
+                    store.print(old),
+                )));
             }
+            paths.push(path);
         }
-        Ok(())
+        Ok(paths)
+    }
+}
+
+fn push_hex(out: &mut Vec<u8>, hash: &[u8; 32]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in hash {
+        let digit = |d: u8| DIGITS.get(usize::from(d)).copied().unwrap_or(b'0');
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 
