@@ -54,6 +54,11 @@ impl LazyStore {
         *self.open.borrow_mut() = Some(store.clone());
         Ok(store)
     }
+
+    /// Closes the store, unless someone else has it open too; it is opened again when it is needed.
+    pub fn close(&self) {
+        self.open.take();
+    }
 }
 
 impl std::fmt::Debug for LazyStore {

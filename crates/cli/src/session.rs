@@ -174,6 +174,9 @@ impl Session {
             session.args = args;
             f(&mut session)
         });
+        if let Some(store) = &session.store {
+            store.close();
+        }
         match result {
             Ok(value) => {
                 session.finish();

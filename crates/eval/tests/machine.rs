@@ -435,3 +435,63 @@ fn deep_values_are_nested_no_deeper_than_calls() {
         "stack overflow",
     );
 }
+
+/// `{ a0 = VALUE 0; a1 = VALUE 1; … }` with enough names to be sparse.
+fn large_set(value: impl Fn(usize) -> String) -> String {
+    let attrs: String = (0..300).map(|i| format!("a{i} = {}; ", value(i))).collect();
+    format!("{{ {attrs}}}")
+}
+
+#[test]
+fn thunks_of_large_sets_are_made_when_asked_for() {
+    let set = large_set(|i| format!("f {i}"));
+    let text =
+        |rest: &str| format!("let f = x: if x == 7 then y else x * 2; y = 1; s = {set}; in {rest}");
+    gives(&text("[ s.a0 s.a7 s.a299 s.a0 ]"), "[ 0 1 598 0 ]");
+    gives(&text("(s // { a3 = 5; }).a4 + (s // { a3 = 5; }).a3"), "13");
+    gives(&text("(s // s) == s"), "true");
+    gives(&text("s ? a5 && !(s ? b)"), "true");
+    gives(&text("with s; [ a1 a2 ]"), "[ 2 4 ]");
+    gives(&text("let inherit (s) a1 a2; in a1 + a2"), "6");
+    gives(&text("({ a9, ... }: a9) s"), "18");
+    fails(
+        &text("s.a300"),
+        ErrorKind::MissingAttribute,
+        "attribute 'a300' missing",
+    );
+    // Values at hand, thunks and selections side by side.
+    let mixed = large_set(|i| match i % 4 {
+        0 => i.to_string(),
+        1 => "z".to_string(),
+        2 => format!("(x: x + {i})"),
+        _ => format!("z + {i}"),
+    });
+    gives(
+        &format!("let z = 1; s = {mixed}; in [ s.a4 s.a5 (s.a6 1) s.a7 s.a7 ]"),
+        "[ 4 1 7 8 8 ]",
+    );
+}
+
+#[test]
+fn thunks_of_large_sets_see_the_right_environment_and_fail_alike() {
+    let set = large_set(|i| match i {
+        3 => "s.a3".to_string(),
+        4 => "1 / 0".to_string(),
+        _ => format!("n + {i}"),
+    });
+    let text = |rest: &str| format!("let make = n: let s = {set}; in s; in {rest}");
+    gives(
+        &text("[ (make 1).a1 (make 10).a1 ((make 2) // (make 3)).a2 ]"),
+        "[ 2 11 5 ]",
+    );
+    fails(
+        &text("(make 1).a3"),
+        ErrorKind::InfiniteRecursion,
+        "infinite recursion",
+    );
+    fails(
+        &text("(make 1).a4"),
+        ErrorKind::Arithmetic,
+        "division by zero",
+    );
+}
