@@ -1,0 +1,335 @@
+//! What builders print: kept compressed, cut into lines for whoever watches, the last ones for errors.
+
+use super::events::{Activity, ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind};
+use super::settings::BuildSettings;
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::local::LocalStore;
+use crate::store_path::StorePath;
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How long a line may get. Longer ones are cut in two, so that a builder cannot fill the memory.
+const MAX_LINE: usize = 1 << 20;
+
+/// Where the log of a derivation is kept: `drvs/xx/REST` below the store's folder for logs, with `.bz2` if it is
+/// compressed.
+pub fn log_path(store: &LocalStore, drv: &StorePath, compressed: bool) -> PathBuf {
+    let (first, rest) = drv.base_name().split_at_checked(2).unwrap_or(("", drv.base_name()));
+    let name = match compressed {
+        true => format!("{rest}.bz2"),
+        false => rest.to_owned(),
+    };
+    store.config().log_dir.join("drvs").join(first).join(name)
+}
+
+/// The log of a build, as far as it was kept; `None` if there is none. It is decompressed while it is read.
+pub fn open_log(store: &LocalStore, drv: &StorePath) -> Result<Option<Box<dyn std::io::Read>>> {
+    for compressed in [false, true] {
+        let path = log_path(store, drv, compressed);
+        match File::open(&path) {
+            Ok(file) if compressed => {
+                return Ok(Some(Box::new(bzip2::read::MultiBzDecoder::new(file))));
+            }
+            Ok(file) => return Ok(Some(Box::new(file))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io(format_args!("opening '{}'", path.display()), e)),
+        }
+    }
+    Ok(None)
+}
+
+/// The file that a build's output is written to.
+pub(super) enum LogFile {
+    /// As `keep-build-log = false` has it.
+    None,
+    /// As it is.
+    Plain(BufWriter<File>),
+    /// With bzip2.
+    Compressed(Box<bzip2::write::BzEncoder<File>>),
+}
+
+impl LogFile {
+    /// Begins the log of a derivation; an older one is replaced.
+    pub fn create(store: &LocalStore, settings: &BuildSettings, drv: &StorePath) -> Result<LogFile> {
+        if !settings.keep_log {
+            return Ok(LogFile::None);
+        }
+        let path = log_path(store, drv, settings.compress_log);
+        let fail = |e| Error::io(format_args!("creating log file '{}'", path.display()), e);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(fail)?;
+        }
+        let file = File::create(&path).map_err(fail)?;
+        Ok(match settings.compress_log {
+            true => LogFile::Compressed(Box::new(bzip2::write::BzEncoder::new(
+                file,
+                bzip2::Compression::best(),
+            ))),
+            false => LogFile::Plain(BufWriter::new(file)),
+        })
+    }
+
+    /// Adds output.
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        match self {
+            LogFile::None => Ok(()),
+            LogFile::Plain(file) => file.write_all(data),
+            LogFile::Compressed(file) => file.write_all(data),
+        }
+        .map_err(|e| Error::io("writing the build's log", e))
+    }
+
+    /// Ends the file.
+    pub fn finish(self) -> Result<()> {
+        match self {
+            LogFile::None => Ok(()),
+            LogFile::Plain(mut file) => file.flush(),
+            LogFile::Compressed(file) => file.finish().map(|_| ()),
+        }
+        .map_err(|e| Error::io("writing the build's log", e))
+    }
+}
+
+/// Cuts a builder's output into lines.
+///
+/// A carriage return goes back to the beginning of the line, as on a terminal. Lines `@nix {…}` are messages: what
+/// the builder does, which phase it is in.
+pub(super) struct LogLines {
+    activity: Activity,
+    observer: Arc<dyn Observer>,
+    line: Vec<u8>,
+    position: usize,
+    tail: VecDeque<String>,
+    max_tail: usize,
+    /// Activities that the builder has started, by its numbers.
+    started: HashMap<u64, Activity>,
+}
+
+impl LogLines {
+    /// Lines are reported as results of `activity`; the last `max_tail` are kept.
+    pub fn new(activity: Activity, observer: Arc<dyn Observer>, max_tail: usize) -> LogLines {
+        LogLines {
+            activity,
+            observer,
+            line: Vec::new(),
+            position: 0,
+            tail: VecDeque::new(),
+            max_tail,
+            started: HashMap::new(),
+        }
+    }
+
+    /// Takes output.
+    pub fn write(&mut self, data: &[u8]) {
+        for part in data.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
+            let (text, end) = match part.split_last() {
+                Some((end @ (b'\r' | b'\n'), text)) => (text, Some(*end)),
+                _ => (part, None),
+            };
+            let overwritten = (self.line.len() - self.position).min(text.len());
+            let (over, rest) = text.split_at_checked(overwritten).unwrap_or((text, &[]));
+            if let Some(place) = self.line.get_mut(self.position..self.position + over.len()) {
+                place.copy_from_slice(over);
+            }
+            self.line.extend_from_slice(rest);
+            self.position += text.len();
+            match end {
+                Some(b'\r') => self.position = 0,
+                Some(_) => self.end_line(),
+                None if self.position > MAX_LINE => self.end_line(),
+                None => {}
+            }
+        }
+    }
+
+    /// Ends the last line, if it was not.
+    pub fn finish(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+
+    /// The last lines.
+    pub fn tail(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tail.iter().map(String::as_str)
+    }
+
+    fn end_line(&mut self) {
+        self.line.truncate(self.position);
+        let line = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        self.position = 0;
+        if self.handle_message(&line) {
+            return;
+        }
+        self.activity
+            .result(ResultKind::BuildLogLine, vec![line.as_str().into()]);
+        if self.max_tail > 0 {
+            if self.tail.len() == self.max_tail {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(line);
+        }
+    }
+
+    fn handle_message(&mut self, line: &str) -> bool {
+        let Some(json) = line.strip_prefix("@nix ") else {
+            return false;
+        };
+        let parsed = match Json::parse(json) {
+            Ok(parsed) => parsed,
+            Err(e) => {
+                let text = format!(
+                    "bad JSON log message from the derivation builder: {}",
+                    e.message()
+                );
+                self.observer.message(Level::Error, text);
+                return false;
+            }
+        };
+        self.act(&parsed).is_some()
+    }
+
+    fn act(&mut self, message: &Json) -> Option<()> {
+        let Json::Object(map) = message else {
+            return None;
+        };
+        let number = |name: &str| match map.get(name) {
+            Some(Json::Number(text)) => text.parse::<u64>().ok(),
+            _ => None,
+        };
+        let text = |name: &str| match map.get(name) {
+            Some(Json::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let fields = || match map.get("fields") {
+            Some(Json::Array(list)) => list.iter().filter_map(field).collect(),
+            _ => Vec::new(),
+        };
+        match text("action")?.as_str() {
+            "start" => {
+                // Builders are not trusted to speak for anything else.
+                let kind = ActivityKind::from_number(number("type")?);
+                if kind == ActivityKind::FileTransfer {
+                    let activity = Activity::start(
+                        &self.observer,
+                        self.activity.id(),
+                        level(number("level")?),
+                        kind,
+                        text("text")?,
+                        fields(),
+                    );
+                    self.started.insert(number("id")?, activity);
+                }
+            }
+            "stop" => {
+                self.started.remove(&number("id")?);
+            }
+            "result" => {
+                let kind = ResultKind::from_number(number("type")?)?;
+                if let Some(activity) = self.started.get(&number("id")?) {
+                    activity.result(kind, fields());
+                }
+            }
+            "setPhase" => self
+                .activity
+                .result(ResultKind::SetPhase, vec![text("phase")?.into()]),
+            "msg" => self.observer.event(Event::Message {
+                level: level(number("level")?),
+                text: text("msg")?,
+            }),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The number of the build's activity.
+    pub fn activity_id(&self) -> ActivityId {
+        self.activity.id()
+    }
+}
+
+fn field(value: &Json) -> Option<Field> {
+    match value {
+        Json::Number(text) => text.parse::<u64>().ok().map(Field::Int),
+        Json::String(text) => Some(Field::Text(text.clone())),
+        _ => None,
+    }
+}
+
+fn level(number: u64) -> Level {
+    [
+        Level::Error,
+        Level::Warn,
+        Level::Notice,
+        Level::Info,
+        Level::Talkative,
+        Level::Chatty,
+        Level::Debug,
+    ]
+    .into_iter()
+    .find(|level| *level as u64 == number)
+    .unwrap_or(Level::Vomit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::events::Event;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<String>>);
+
+    impl Observer for Recorder {
+        fn event(&self, event: Event) {
+            let text = match event {
+                Event::Result { kind, fields, .. } => format!("{kind:?} {fields:?}"),
+                Event::Start { kind, text, .. } => format!("start {kind:?} {text}"),
+                Event::Stop { .. } => "stop".into(),
+                Event::Message { text, .. } => format!("message {text}"),
+            };
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    #[test]
+    fn lines_carriage_returns_and_messages() {
+        let recorder = Arc::new(Recorder::default());
+        let observer: Arc<dyn Observer> = recorder.clone();
+        let activity = Activity::start(
+            &observer,
+            0,
+            Level::Info,
+            ActivityKind::Build,
+            "b",
+            Vec::new(),
+        );
+        let mut lines = LogLines::new(activity, observer, 2);
+        lines.write(b"one\n10%\r20%\r");
+        lines.write(b"done\nlonger\rab\n");
+        lines.write(b"@nix {\"action\":\"setPhase\",\"phase\":\"buildPhase\"}\n");
+        lines.write(b"@nix {\"action\":\"msg\",\"level\":3,\"msg\":\"hi\"}\nlast");
+        lines.finish();
+        assert_eq!(lines.tail().collect::<Vec<_>>(), ["ab", "last"]);
+        drop(lines);
+        let line = |text: &str| format!("BuildLogLine [Text({text:?})]");
+        assert_eq!(
+            *recorder.0.lock().unwrap(),
+            [
+                "start Build b".to_owned(),
+                line("one"),
+                line("done"),
+                line("ab"),
+                "SetPhase [Text(\"buildPhase\")]".into(),
+                "message hi".into(),
+                line("last"),
+                "stop".into(),
+            ]
+        );
+    }
+}
