@@ -1,8 +1,8 @@
 //! What outputs may be: the right hash for fixed ones, and the limits that a derivation sets itself.
 
+use super::Failed;
 use super::options::{AllOutputChecks, AllowedRef, OutputChecks};
 use super::request::BuildStatus;
-use super::Failed;
 use crate::derivation::{Derivation, DerivationOutput, OutputName};
 use crate::error::Result;
 use crate::local::{LocalStore, PathInfo};

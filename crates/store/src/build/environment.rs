@@ -156,10 +156,12 @@ fn structured(
             "structured attributes are not an object",
         ));
     };
-    let outputs = drv
-        .outputs
-        .keys()
-        .map(|name: &OutputName| (name.as_str(), Json::string(hash_placeholder(name.as_bytes()))));
+    let outputs = drv.outputs.keys().map(|name: &OutputName| {
+        (
+            name.as_str(),
+            Json::string(hash_placeholder(name.as_bytes())),
+        )
+    });
     attrs.insert("outputs".into(), Json::object(outputs));
     for (key, paths) in &options.export_references_graph {
         let closure = export_closure(store, paths, inputs)?;
@@ -385,6 +387,9 @@ mod tests {
     #[test]
     fn strings_are_replaced() {
         let rewrites = InputRewrites::from([(b"/abc".to_vec(), b"/nix/store/x".to_vec())]);
-        assert_eq!(rewrite(b"a=/abc:/abc", &rewrites), b"a=/nix/store/x:/nix/store/x");
+        assert_eq!(
+            rewrite(b"a=/abc:/abc", &rewrites),
+            b"a=/nix/store/x:/nix/store/x"
+        );
     }
 }

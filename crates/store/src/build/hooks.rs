@@ -46,7 +46,10 @@ pub(super) fn post_build_hook(
         format!("running post-build-hook '{hook}'"),
         vec![drv.as_str().into()],
     );
-    let outputs: Vec<String> = outputs.iter().map(|path| shared.store.print(path)).collect();
+    let outputs: Vec<String> = outputs
+        .iter()
+        .map(|path| shared.store.print(path))
+        .collect();
     let (reader, writer) = std::io::pipe().map_err(Error::from)?;
     let mut command = Command::new(hook);
     command
@@ -118,10 +121,9 @@ pub(super) fn pre_build_hook(
     if hook.is_empty() {
         return Ok(());
     }
-    shared.observer.message(
-        Level::Chatty,
-        format!("executing pre-build hook '{hook}'"),
-    );
+    shared
+        .observer
+        .message(Level::Chatty, format!("executing pre-build hook '{hook}'"));
     let mut command = Command::new(hook);
     command.arg(shared.store.print(drv));
     if let Some(root) = root {

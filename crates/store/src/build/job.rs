@@ -5,7 +5,7 @@
 //! made for the builder is removed again, and nothing becomes valid that is not whole.
 
 use super::builtins;
-use super::environment::{self, HOME, InputRewrites, environment, has_network, missing_feature, rewrite};
+use super::environment::{HOME, InputRewrites, environment, has_network, missing_feature, rewrite};
 use super::hooks::{post_build_hook, pre_build_hook};
 use super::log::{LogFile, LogLines};
 use super::options::DerivationOptions;
@@ -21,7 +21,7 @@ use crate::build::events::{Activity, ActivityKind, Level};
 use crate::derivation::{Derivation, DerivationKind, OutputName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
-use crate::local::{PathLocks, LocalStore};
+use crate::local::{LocalStore, PathLocks};
 use crate::placeholder::hash_placeholder;
 use crate::store_path::{StorePath, output_path_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,9 +267,7 @@ impl Build<'_> {
             return Ok(());
         }
         let mut known = self.drv.output_paths(store.store_dir())?;
-        if self.shared.settings.feature("ca-derivations")
-            && known.values().any(Option::is_none)
-        {
+        if self.shared.settings.feature("ca-derivations") && known.values().any(Option::is_none) {
             let hash = store.drv_hash_modulo(&self.job.drv_path, &self.drv)?;
             for (name, path) in &mut known {
                 if path.is_none() {
@@ -318,7 +316,9 @@ impl Build<'_> {
         for (name, path) in self.drv.output_paths(store.store_dir())? {
             files.push(match path {
                 Some(path) => store.real_path(&path),
-                None => tree::with_suffix(&store.real_path(&self.job.drv_path), &format!(".{name}")),
+                None => {
+                    tree::with_suffix(&store.real_path(&self.job.drv_path), &format!(".{name}"))
+                }
             });
         }
         let locks = PathLocks::acquire(files.clone(), false, &|_| {})?;
@@ -433,9 +433,8 @@ impl Build<'_> {
             .clone()
             .or_else(|| config.build_dir.clone())
             .unwrap_or_else(|| config.state_dir.join("builds"));
-        fs::create_dir_all(&parent).map_err(|e| {
-            Error::io(format_args!("creating directory '{}'", parent.display()), e)
-        })?;
+        fs::create_dir_all(&parent)
+            .map_err(|e| Error::io(format_args!("creating directory '{}'", parent.display()), e))?;
         let top = self.shared.make_temp_dir(&parent)?;
         self.tmp_dir = match nested {
             true => top.join("build"),
@@ -515,7 +514,10 @@ impl Build<'_> {
 
     fn fallback(&self, kind: String, name: &str) -> Result<StorePath, Failed> {
         let zero = Hash::from_sha256([0; 32]).encode_with_algorithm(HashFormat::Base16);
-        Ok(self.store().store_dir().make_store_path(&kind, &zero, name)?)
+        Ok(self
+            .store()
+            .store_dir()
+            .make_store_path(&kind, &zero, name)?)
     }
 
     fn fallback_for_output(&self, output: &str) -> Result<StorePath, Failed> {
@@ -682,11 +684,7 @@ impl Build<'_> {
             text,
             vec![drv_text.as_str().into(), "".into(), 1.into(), 1.into()],
         );
-        let mut lines = LogLines::new(
-            activity,
-            shared.observer.clone(),
-            shared.settings.log_lines,
-        );
+        let mut lines = LogLines::new(activity, shared.observer.clone(), shared.settings.log_lines);
         let ended = if self.drv.is_builtin() {
             builtins::run(self, rewrites, &mut lines, &mut log)
         } else {

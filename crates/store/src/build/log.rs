@@ -1,6 +1,8 @@
 //! What builders print: kept compressed, cut into lines for whoever watches, the last ones for errors.
 
-use super::events::{Activity, ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind};
+use super::events::{
+    Activity, ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind,
+};
 use super::settings::BuildSettings;
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -18,7 +20,10 @@ const MAX_LINE: usize = 1 << 20;
 /// Where the log of a derivation is kept: `drvs/xx/REST` below the store's folder for logs, with `.bz2` if it is
 /// compressed.
 pub fn log_path(store: &LocalStore, drv: &StorePath, compressed: bool) -> PathBuf {
-    let (first, rest) = drv.base_name().split_at_checked(2).unwrap_or(("", drv.base_name()));
+    let (first, rest) = drv
+        .base_name()
+        .split_at_checked(2)
+        .unwrap_or(("", drv.base_name()));
     let name = match compressed {
         true => format!("{rest}.bz2"),
         false => rest.to_owned(),
@@ -54,7 +59,11 @@ pub(super) enum LogFile {
 
 impl LogFile {
     /// Begins the log of a derivation; an older one is replaced.
-    pub fn create(store: &LocalStore, settings: &BuildSettings, drv: &StorePath) -> Result<LogFile> {
+    pub fn create(
+        store: &LocalStore,
+        settings: &BuildSettings,
+        drv: &StorePath,
+    ) -> Result<LogFile> {
         if !settings.keep_log {
             return Ok(LogFile::None);
         }

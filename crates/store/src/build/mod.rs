@@ -1,12 +1,382 @@
 //! Building derivations in a sandbox.
+//!
+//! [`Builder`] is asked to [`build`](Builder::build) outputs of derivations. It finds out what is missing, builds
+//! that in the order in which things need each other, several at a time, and registers the outputs with the store.
+//! What happens meanwhile goes to an [`Observer`]; what became of each request is in the [`BuildReport`].
+//!
+//! How data flows, each step in a module of its own: `schedule` walks derivations as a graph and hands those
+//! whose inputs are there to threads as jobs; `job` takes locks, prepares folders, `environment` what the builder is
+//! told; `sandbox` starts it, `run` watches it, `log` keeps what it prints; `outputs` hashes what it has made,
+//! finds references (`scan`), applies `checks`, and makes it valid. `builtins` are the builders that run in this
+//! process.
+//!
+//! What it refuses to do: build on other machines, substitute, and let builders talk to the store.
 
+mod builtins;
+mod checks;
+mod environment;
 pub mod events;
+mod hooks;
+mod job;
+mod log;
+mod options;
+mod outputs;
 mod request;
+mod resolve;
+mod run;
+mod sandbox;
+mod scan;
+mod schedule;
 mod settings;
+mod tree;
+mod users;
 
 pub use events::{Activity, ActivityKind, Event, Field, Level, Observer, ResultKind, Silent};
+pub use log::{log_path, open_log};
+pub use options::{AllOutputChecks, AllowedRef, DerivationOptions, OutputChecks};
 pub use request::{
     BuildMode, BuildReport, BuildRequest, BuildResult, BuildStatus, DrvRef, FailureClasses, Outputs,
 };
+pub use scan::{ReferenceScanner, Rewriter, Rewrites};
 pub use settings::{BuildSettings, ExternalBuilder, SandboxMode, SandboxPath};
-mod sandbox;
+
+use crate::derivation::Derivation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::{LocalStore, Optimising};
+use crate::store_path::StorePath;
+use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+/// Why something was not built.
+#[derive(Debug, Clone)]
+struct Failed {
+    status: BuildStatus,
+    message: String,
+}
+
+impl Failed {
+    fn new(status: BuildStatus, message: impl Into<String>) -> Failed {
+        Failed {
+            status,
+            message: message.into(),
+        }
+    }
+
+    fn cancelled() -> Failed {
+        Failed::new(BuildStatus::Cancelled, "interrupted by the user")
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        let status = match error.kind() {
+            ErrorKind::Cancelled => BuildStatus::Cancelled,
+            _ => BuildStatus::MiscFailure,
+        };
+        Failed::new(status, error.to_string())
+    }
+}
+
+/// Ends builds; clones end the same ones.
+#[derive(Clone)]
+pub struct CancelHandle(Arc<Calls>);
+
+impl CancelHandle {
+    /// Kills all builders; [`Builder::build`] returns soon after. Later calls of it return at once.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        let calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for call in calls.iter().filter_map(Weak::upgrade) {
+            call.cancel();
+        }
+    }
+}
+
+/// The calls of a builder that are under way.
+#[derive(Default)]
+struct Calls {
+    cancelled: AtomicBool,
+    calls: Mutex<Vec<Weak<Cancel>>>,
+}
+
+impl Calls {
+    fn begin(&self) -> Arc<Cancel> {
+        let cancel = Arc::new(Cancel::new());
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.retain(|call| call.strong_count() > 0);
+        calls.push(Arc::downgrade(&cancel));
+        drop(calls);
+        if self.cancelled.load(Ordering::SeqCst) {
+            cancel.cancel();
+        }
+        cancel
+    }
+}
+
+/// A flag that can be polled together with a builder's output.
+struct Cancel {
+    flag: AtomicBool,
+    /// Closing the one end makes the other readable, for everybody and for ever. Without it (when there are no
+    /// descriptors left) the flag is looked at from time to time.
+    pipe: Option<(PipeReader, Mutex<Option<PipeWriter>>)>,
+}
+
+impl Cancel {
+    fn new() -> Cancel {
+        Cancel {
+            flag: AtomicBool::new(false),
+            pipe: std::io::pipe()
+                .ok()
+                .map(|(reader, writer)| (reader, Mutex::new(Some(writer)))),
+        }
+    }
+
+    fn cancel(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+        if let Some((_, writer)) = &self.pipe {
+            writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(|(reader, _)| reader.as_fd())
+    }
+
+    /// Waits so long, or until somebody cancels.
+    fn wait(&self, time: Duration) {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut fds: Vec<PollFd<'_>> = self
+            .fd()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .into_iter()
+            .collect();
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        // A signal ends it early, which does not matter.
+        let _ = poll(&mut fds, timeout);
+    }
+}
+
+/// What all builds of a call have in common.
+struct Shared {
+    store: Arc<LocalStore>,
+    settings: BuildSettings,
+    observer: Arc<dyn Observer>,
+    /// Ends everything.
+    cancel: Arc<Cancel>,
+    /// The activity that builds are part of.
+    activity: events::ActivityId,
+    sandbox: Arc<OnceLock<bool>>,
+    /// Whether contents of paths are undamaged, as far as that was looked at.
+    good: Mutex<HashMap<StorePath, bool>>,
+    collecting: Mutex<()>,
+}
+
+static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
+
+impl Shared {
+    /// Whether this machine has what sandboxes need; tried once.
+    fn sandbox_supported(&self) -> bool {
+        *self.sandbox.get_or_init(sandbox::supported)
+    }
+
+    /// Whether the contents of a valid path are there and as they were registered.
+    fn contents_good(&self, path: &StorePath) -> Result<bool> {
+        let lock = || self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(good) = lock().get(path) {
+            return Ok(*good);
+        }
+        let good =
+            tree::exists(&self.store.real_path(path)) && self.store.check_contents(path)?.is_none();
+        lock().insert(path.clone(), good);
+        Ok(good)
+    }
+
+    fn mark_good(&self, path: &StorePath) {
+        self.good
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.clone(), true);
+    }
+
+    fn optimise(&self, path: &Path) -> Result<(), Failed> {
+        let mut state = Optimising::default();
+        Ok(self.store.optimise_path(path, &mut state, false)?)
+    }
+
+    /// A new folder that only its owner may enter.
+    fn make_temp_dir(&self, parent: &Path) -> Result<PathBuf> {
+        let process = std::process::id();
+        loop {
+            let number = NEXT_DIR.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("nix-{process}-{number}"));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(path),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    return Err(Error::io(
+                        format_args!("creating directory '{}'", path.display()),
+                        e,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The part of an error that lists the outputs of what was not built.
+    fn known_outputs(&self, drv: &Derivation) -> String {
+        let Ok(paths) = drv.output_paths(self.store.store_dir()) else {
+            return String::new();
+        };
+        let mut paths: Vec<StorePath> = paths.into_values().flatten().collect();
+        paths.sort();
+        if paths.is_empty() {
+            return String::new();
+        }
+        let list: Vec<String> = paths
+            .iter()
+            .map(|path| format!("\n  {}", self.store.print(path)))
+            .collect();
+        format!("\nOutput paths:{}", list.concat())
+    }
+
+    /// Collects garbage when the disk is getting full (`min-free`), unless somebody does already.
+    fn collect_if_full(&self) -> Result<()> {
+        let BuildSettings {
+            min_free, max_free, ..
+        } = self.settings;
+        if min_free == 0 {
+            return Ok(());
+        }
+        let dir = &self.store.config().real_store_dir;
+        let available = || {
+            nix::sys::statvfs::statvfs(dir)
+                .map(|s| s.blocks_available() * s.fragment_size())
+                .unwrap_or(u64::MAX)
+        };
+        if available() >= min_free {
+            return Ok(());
+        }
+        let _one = self
+            .collecting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let available = available();
+        if available >= min_free || available >= max_free {
+            return Ok(());
+        }
+        let wanted = max_free - available;
+        self.observer.message(
+            Level::Info,
+            format!("running auto-GC to free {wanted} bytes"),
+        );
+        let options = crate::local::GcOptions {
+            max_freed: wanted,
+            ..crate::local::GcOptions::default()
+        };
+        self.store.collect_garbage(&options)?;
+        Ok(())
+    }
+}
+
+/// What the system says about an error, without the number.
+fn os_message(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Builds derivations for a store.
+///
+/// One `Builder` may be asked several times, also from several threads.
+pub struct Builder {
+    store: Arc<LocalStore>,
+    settings: BuildSettings,
+    observer: Arc<dyn Observer>,
+    calls: Arc<Calls>,
+    sandbox: Arc<OnceLock<bool>>,
+}
+
+impl Builder {
+    /// A builder for a store.
+    pub fn new(
+        store: Arc<LocalStore>,
+        settings: BuildSettings,
+        observer: Arc<dyn Observer>,
+    ) -> Builder {
+        Builder {
+            store,
+            settings,
+            observer,
+            calls: Arc::default(),
+            sandbox: Arc::default(),
+        }
+    }
+
+    /// A handle that ends everything that is being built.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(self.calls.clone())
+    }
+
+    /// Builds what is missing of the requests, or checks or repairs them.
+    ///
+    /// Errors of dependencies are told to the observer as they happen; with several failed requests so are theirs.
+    /// The error of a single failed request is in its result only.
+    pub fn build(&self, requests: &[BuildRequest], mode: BuildMode) -> BuildReport {
+        let realise = Activity::start(
+            &self.observer,
+            0,
+            Level::Error,
+            ActivityKind::Realise,
+            "",
+            Vec::new(),
+        );
+        let builds = Activity::start(
+            &self.observer,
+            0,
+            Level::Error,
+            ActivityKind::Builds,
+            "",
+            Vec::new(),
+        );
+        let shared = Shared {
+            store: self.store.clone(),
+            settings: self.settings.clone(),
+            observer: self.observer.clone(),
+            cancel: self.calls.begin(),
+            activity: realise.id(),
+            sandbox: self.sandbox.clone(),
+            good: Mutex::default(),
+            collecting: Mutex::default(),
+        };
+        let report = schedule::build(&shared, &builds, requests, mode);
+        self.tell_failures(&report);
+        report
+    }
+
+    /// With one failed request its message is the error of the whole; with more, the error only lists them.
+    fn tell_failures(&self, report: &BuildReport) {
+        let failed = || report.results.iter().filter(|r| !r.status.is_success());
+        if failed().count() < 2 {
+            return;
+        }
+        let mut told: Vec<&str> = Vec::new();
+        for result in failed() {
+            if !result.message.is_empty() && !told.contains(&result.message.as_str()) {
+                told.push(&result.message);
+                self.observer.message(Level::Error, result.message.as_str());
+            }
+        }
+    }
+}

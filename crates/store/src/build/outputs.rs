@@ -6,19 +6,21 @@
 //! checks; content-addressed ones a moment earlier each, since a wrong guess of a fixed hash is kept for
 //! whoever corrects the guess.
 
+use super::Failed;
 use super::checks::check_outputs;
 use super::hooks::diff_hook;
 use super::job::{Build, Initial, PathStatus};
 use super::request::{BuildMode, BuildStatus};
 use super::scan::Rewrites;
 use super::tree::{self, Scanned};
-use super::Failed;
 use crate::content_address::{ContentAddress, ContentAddressMethod};
 use crate::derivation::{DerivationKind, DerivationOutput, OutputName};
 use crate::error::{Error, Result};
 use crate::hash::HashAlgorithm;
 use crate::ingest::git_hash;
-use crate::local::{Canonicalise, HashModulo, InodesSeen, LocalStore, PathInfo, PathLocks, Realisation};
+use crate::local::{
+    Canonicalise, HashModulo, InodesSeen, LocalStore, PathInfo, PathLocks, Realisation,
+};
 use crate::nar::{FileSystem, write_nar};
 use crate::store_path::{StorePath, StoreReferences, output_path_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +33,7 @@ enum Found {
     /// It was valid before; the new one is not looked at.
     Valid(StorePath),
     /// It is new.
-    New {
-        scanned: Scanned,
-        flat: bool,
-    },
+    New { scanned: Scanned, flat: bool },
 }
 
 /// Checks the outputs of a build that has succeeded, and makes them valid.
@@ -100,7 +99,9 @@ impl Registering<'_> {
 
     fn register_realisations(&self) -> Result<(), Failed> {
         let build = self.build;
-        let hash = self.store.drv_hash_modulo(&build.job.drv_path, &build.drv)?;
+        let hash = self
+            .store
+            .drv_hash_modulo(&build.job.drv_path, &build.drv)?;
         for (name, path) in &self.finals {
             self.store.register_realisation(&Realisation {
                 drv_hash: *hash.sha256(),
@@ -117,9 +118,10 @@ impl Registering<'_> {
     }
 
     fn scratch(&self, name: &OutputName) -> Result<&StorePath, Failed> {
-        self.build.scratch.get(name).ok_or_else(|| {
-            rejected(format!("output '{name}' has no place"))
-        })
+        self.build
+            .scratch
+            .get(name)
+            .ok_or_else(|| rejected(format!("output '{name}' has no place")))
     }
 
     /// The first pass over an output.
@@ -127,7 +129,10 @@ impl Registering<'_> {
         let build = self.build;
         let scratch = self.scratch(name)?.clone();
         if build.job.mode != BuildMode::Check
-            && let Some(Initial { known: Some((path, PathStatus::Valid)), .. }) = self.initial(name)
+            && let Some(Initial {
+                known: Some((path, PathStatus::Valid)),
+                ..
+            }) = self.initial(name)
         {
             return Ok(Found::Valid(path.clone()));
         }
@@ -225,7 +230,11 @@ impl Registering<'_> {
     }
 
     /// References with temporary paths replaced by final ones; the output's own is kept apart.
-    fn references(&self, scanned: &Scanned, scratch: &StorePath) -> Result<StoreReferences, Failed> {
+    fn references(
+        &self,
+        scanned: &Scanned,
+        scratch: &StorePath,
+    ) -> Result<StoreReferences, Failed> {
         let mut references = StoreReferences::none();
         for path in &scanned.references {
             if path == scratch {
@@ -319,7 +328,10 @@ impl Registering<'_> {
         Ok(true)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call for each kind of output")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call for each kind of output"
+    )]
     fn content_addressed(
         &mut self,
         name: &OutputName,
@@ -330,7 +342,12 @@ impl Registering<'_> {
         method: ContentAddressMethod,
         algorithm: HashAlgorithm,
     ) -> Result<PathInfo, Failed> {
-        if !flat && matches!(method, ContentAddressMethod::Flat | ContentAddressMethod::Text) {
+        if !flat
+            && matches!(
+                method,
+                ContentAddressMethod::Flat | ContentAddressMethod::Text
+            )
+        {
             return Err(rejected(format!(
                 "output path '{}' should be a non-executable regular file since recursive hashing is not enabled (one of outputHashMode={{flat,text}} is true)",
                 actual.display()
@@ -462,13 +479,7 @@ impl Registering<'_> {
             }
             tree::rename(actual, &kept)?;
             if let Some(hook) = &settings.diff_hook {
-                diff_hook(
-                    build,
-                    hook,
-                    &self.store.print(&info.path),
-                    &kept,
-                    &drv,
-                );
+                diff_hook(build, hook, &self.store.print(&info.path), &kept, &drv);
             }
             return different(format!(
                 "derivation '{drv}' may not be deterministic: output '{}' differs from '{}'",

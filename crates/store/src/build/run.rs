@@ -65,13 +65,23 @@ fn follow(
             (last_output, settings.max_silent_time),
         ] {
             let Some(limit) = limit else { continue };
-            let Some(left) = limit.checked_sub(now - since).filter(|left| !left.is_zero()) else {
+            let Some(left) = limit
+                .checked_sub(now - since)
+                .filter(|left| !left.is_zero())
+            else {
                 return Ok(Ended::TimedOut(limit));
             };
             wait = Some(wait.map_or(left, |wait| wait.min(left)));
         }
         let (readable, exited) = {
-            let mut fds = vec![PollFd::new(shared.cancel.fd(), PollFlags::POLLIN)];
+            let mut fds = Vec::new();
+            match shared.cancel.fd() {
+                Some(fd) => fds.push(PollFd::new(fd, PollFlags::POLLIN)),
+                None => {
+                    let often = Duration::from_millis(200);
+                    wait = Some(wait.map_or(often, |wait| wait.min(often)));
+                }
+            }
             let watch = running.pidfd.as_ref().map(|fd| {
                 fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
                 fds.len() - 1

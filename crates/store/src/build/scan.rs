@@ -66,7 +66,8 @@ impl ReferenceScanner {
     pub fn update(&mut self, data: &[u8]) {
         // The seam first: the end of what came before with the beginning of this.
         let seam = data.len().min(LEN - 1);
-        self.tail.extend_from_slice(data.get(..seam).unwrap_or(data));
+        self.tail
+            .extend_from_slice(data.get(..seam).unwrap_or(data));
         let tail = std::mem::take(&mut self.tail);
         self.scan(&tail);
         self.scan(data);

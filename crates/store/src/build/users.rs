@@ -57,7 +57,9 @@ impl UserLock {
                 .truncate(false)
                 .mode(0o600)
                 .open(&path)
-                .map_err(|e| Error::io(format_args!("opening user lock '{}'", path.display()), e))?;
+                .map_err(|e| {
+                    Error::io(format_args!("opening user lock '{}'", path.display()), e)
+                })?;
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
                 continue;
             };

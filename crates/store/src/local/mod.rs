@@ -47,6 +47,7 @@ mod verify;
 
 pub use canonical::{Canonicalise, InodesSeen};
 pub use config::{Lookup, StoreConfig, StoreSettings};
+pub(crate) use files::{delete, sync_tree};
 pub use gc::{GcAction, GcOptions, GcResults, GcStage, StageHook, render_size};
 pub use info::{PathInfo, Realisation};
 pub use locks::PathLocks;

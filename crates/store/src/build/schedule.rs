@@ -1,0 +1,973 @@
+//! What to build in which order.
+//!
+//! Everything that is wanted is a node of a graph: a request, an output, a derivation to be built, a derivation that is
+//! itself the output of another. A node is looked at (`step`) when it is new and whenever what it waited for
+//! is done; it then ends, or waits for further nodes, or becomes a job for one of the threads that build. So an
+//! output that is there ends at once, and nothing that only it would need is looked at.
+//!
+//! The graph belongs to the calling thread; threads only run jobs. Steps look things up in the database, which
+//! would gain nothing from several threads.
+
+use super::job::{Job, Outcome, run_job};
+use super::request::{
+    BuildMode, BuildReport, BuildRequest, BuildResult, BuildStatus, DrvRef, FailureClasses, Outputs,
+};
+use super::resolve::{Chain, input_chains, resolve, should_resolve};
+use super::{Failed, Shared};
+use crate::build::environment::missing_feature;
+use crate::build::events::{Activity, ActivityKind, Level};
+use crate::derivation::{Derivation, DerivationKind, OutputName};
+use crate::error::{Error, ErrorKind};
+use crate::local::Realisation;
+use crate::store_path::StorePath;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long to wait before trying a lock again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What a node is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// A request, by its number.
+    Root(usize),
+    /// A derivation, which may have to be built first. Ends with its path.
+    Drv(DrvRef),
+    /// An output of a derivation that may have to be built first. Ends with its path.
+    Nested(DrvRef, OutputName),
+    /// An output. Ends with its path.
+    Output(StorePath, OutputName, BuildMode),
+    /// All outputs of a derivation.
+    Build(StorePath, BuildMode),
+}
+
+/// How a node ended well.
+#[derive(Debug, Clone)]
+enum Value {
+    Path(StorePath, BuildStatus),
+    Outputs(BTreeMap<OutputName, StorePath>, BuildStatus),
+    /// The derivation stands for another, in which its inputs are known.
+    Resolved(StorePath),
+    Request(BTreeMap<OutputName, StorePath>, BuildStatus),
+}
+
+struct Node {
+    key: Key,
+    /// How far it is; means something to `step` only.
+    phase: u8,
+    /// What it waits for, in the current phase.
+    needs: Vec<usize>,
+    waiting: usize,
+    dependents: Vec<usize>,
+    result: Option<Result<Value, Arc<Failed>>>,
+}
+
+/// What a thread reports.
+struct Finished {
+    node: usize,
+    job: Job,
+    outcome: Result<Outcome, Failed>,
+    stop: SystemTime,
+}
+
+struct Schedule<'s> {
+    shared: &'s Shared,
+    builds: &'s Activity,
+    requests: &'s [BuildRequest],
+    mode: BuildMode,
+    nodes: Vec<Node>,
+    index: HashMap<Key, usize>,
+    drvs: HashMap<StorePath, Arc<Derivation>>,
+    ready: VecDeque<usize>,
+    jobs: VecDeque<(usize, Job)>,
+    delayed: Vec<(Instant, usize, Job)>,
+    /// Shown while somebody else has a lock.
+    waiting_for: HashMap<usize, Activity>,
+    times: HashMap<StorePath, (SystemTime, SystemTime)>,
+    failures: FailureClasses,
+    running: usize,
+    done: u64,
+    failed: u64,
+    expected: u64,
+    /// A request has failed and nothing new is begun.
+    stopping: bool,
+}
+
+/// Builds what is requested.
+pub(super) fn build(
+    shared: &Shared,
+    builds: &Activity,
+    requests: &[BuildRequest],
+    mode: BuildMode,
+) -> BuildReport {
+    let mut schedule = Schedule {
+        shared,
+        builds,
+        requests,
+        mode,
+        nodes: Vec::new(),
+        index: HashMap::new(),
+        drvs: HashMap::new(),
+        ready: VecDeque::new(),
+        jobs: VecDeque::new(),
+        delayed: Vec::new(),
+        waiting_for: HashMap::new(),
+        times: HashMap::new(),
+        failures: FailureClasses::default(),
+        running: 0,
+        done: 0,
+        failed: 0,
+        expected: 0,
+        stopping: false,
+    };
+    for number in 0..requests.len() {
+        schedule.node(Key::Root(number));
+    }
+    schedule.run();
+    schedule.report()
+}
+
+fn error(message: impl Into<String>) -> Failed {
+    Error::new(ErrorKind::Build, message).into()
+}
+
+impl Schedule<'_> {
+    /// Runs until all requests have ended, or one has failed.
+    fn run(&mut self) {
+        let (job_out, job_in) = channel::<(usize, Job)>();
+        let (done_out, done_in) = channel::<Finished>();
+        let job_in = Mutex::new(job_in);
+        let shared = self.shared;
+        std::thread::scope(|scope| {
+            let mut job_out = Some(job_out);
+            let mut threads = 0;
+            loop {
+                while let Some(node) = self.ready.pop_front() {
+                    self.step(node);
+                }
+                self.requeue_delayed();
+                if self.all_ended() || self.stopping || self.shared.cancel.is_cancelled() {
+                    break;
+                }
+                // With no builds allowed, a job still tells why it cannot be done.
+                while self.running < self.shared.settings.max_jobs.max(1) {
+                    let Some((node, job)) = self.jobs.pop_front() else {
+                        break;
+                    };
+                    if threads < self.shared.settings.max_jobs.max(1) && threads <= self.running {
+                        threads += 1;
+                        let (job_in, done_out) = (&job_in, done_out.clone());
+                        scope.spawn(move || work(shared, job_in, &done_out));
+                    }
+                    self.running += 1;
+                    if let Some(job_out) = &job_out {
+                        // Threads wait for as long as this end is open.
+                        let _ = job_out.send((node, job));
+                    }
+                }
+                self.progress();
+                if self.running == 0 && self.delayed.is_empty() {
+                    // Nothing can happen any more: derivations that need each other, which hashes rule out.
+                    break;
+                }
+                match done_in.recv_timeout(self.next_wake()) {
+                    Ok(finished) => {
+                        self.finished(finished);
+                        while let Ok(finished) = done_in.try_recv() {
+                            self.finished(finished);
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                }
+            }
+            job_out.take();
+            if self.running > 0 {
+                shared.cancel.cancel();
+                while self.running > 0 {
+                    match done_in.recv() {
+                        Ok(finished) => self.finished(finished),
+                        Err(_) => break,
+                    }
+                }
+            }
+        });
+        self.progress();
+    }
+
+    fn all_ended(&self) -> bool {
+        (0..self.requests.len()).all(|number| {
+            self.index
+                .get(&Key::Root(number))
+                .and_then(|node| self.nodes.get(*node))
+                .is_none_or(|node| node.result.is_some())
+        })
+    }
+
+    fn requeue_delayed(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition(|(when, ..)| *when <= now);
+        self.delayed = later;
+        self.jobs
+            .extend(due.into_iter().map(|(_, node, job)| (node, job)));
+    }
+
+    fn next_wake(&self) -> Duration {
+        let now = Instant::now();
+        self.delayed
+            .iter()
+            .map(|(when, ..)| when.saturating_duration_since(now))
+            .min()
+            // Somebody may cancel meanwhile.
+            .unwrap_or(Duration::from_millis(500))
+            .min(Duration::from_millis(500))
+    }
+
+    fn progress(&self) {
+        self.builds.progress(
+            self.done,
+            self.expected.max(self.done),
+            self.running as u64,
+            self.failed,
+        );
+    }
+
+    /// The node for something; a new one will be looked at.
+    fn node(&mut self, key: Key) -> usize {
+        if let Some(node) = self.index.get(&key) {
+            return *node;
+        }
+        let number = self.nodes.len();
+        self.index.insert(key.clone(), number);
+        self.nodes.push(Node {
+            key,
+            phase: 0,
+            needs: Vec::new(),
+            waiting: 0,
+            dependents: Vec::new(),
+            result: None,
+        });
+        self.ready.push_back(number);
+        number
+    }
+
+    /// Lets a node wait for others; it is looked at again when they have ended, in the next phase.
+    fn wait_for(&mut self, number: usize, keys: Vec<Key>) {
+        let needs: Vec<usize> = keys.into_iter().map(|key| self.node(key)).collect();
+        let mut waiting = 0;
+        for need in &needs {
+            if let Some(need) = self.nodes.get_mut(*need)
+                && need.result.is_none()
+            {
+                need.dependents.push(number);
+                waiting += 1;
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(number) {
+            node.phase += 1;
+            node.needs = needs;
+            node.waiting = waiting;
+            if waiting == 0 {
+                self.ready.push_back(number);
+            }
+        }
+    }
+
+    fn end(&mut self, number: usize, result: Result<Value, Arc<Failed>>) {
+        let Some(node) = self.nodes.get_mut(number) else {
+            return;
+        };
+        if node.result.is_some() {
+            return;
+        }
+        let failed = result.is_err();
+        node.result = Some(result.clone());
+        let root = matches!(node.key, Key::Root(_));
+        let is_build = matches!(node.key, Key::Build(..));
+        let dependents = std::mem::take(&mut node.dependents);
+        let keep_going = self.shared.settings.keep_going;
+        if root && failed && !keep_going {
+            self.stopping = true;
+        }
+        if let Err(failed) = &result
+            && is_build
+            && self.is_dependency(&dependents)
+        {
+            self.tell(failed);
+        }
+        for dependent in dependents {
+            if let Some(node) = self.nodes.get_mut(dependent) {
+                node.waiting = node.waiting.saturating_sub(1);
+                if node.waiting == 0 || (failed && !keep_going) {
+                    self.ready.push_back(dependent);
+                }
+            }
+        }
+    }
+
+    /// Whether something other than a request needs a build.
+    fn is_dependency(&self, dependents: &[usize]) -> bool {
+        dependents.iter().any(|output| {
+            self.nodes.get(*output).is_some_and(|output| {
+                output.dependents.iter().any(|above| {
+                    self.nodes
+                        .get(*above)
+                        .is_some_and(|above| !matches!(above.key, Key::Root(_)))
+                })
+            })
+        })
+    }
+
+    fn tell(&self, failed: &Failed) {
+        if failed.status != BuildStatus::Cancelled {
+            self.shared
+                .observer
+                .message(Level::Error, failed.message.as_str());
+        }
+    }
+
+    fn step(&mut self, number: usize) {
+        let Some(node) = self.nodes.get(number) else {
+            return;
+        };
+        if node.result.is_some() {
+            return;
+        }
+        let (key, phase) = (node.key.clone(), node.phase);
+        let outcome = match &key {
+            Key::Root(request) => self.step_root(number, phase, *request),
+            Key::Drv(drv) => self.step_drv(number, phase, drv),
+            Key::Nested(drv, output) => self.step_nested(number, phase, drv, output),
+            Key::Output(drv, output, mode) => self.step_output(number, phase, drv, output, *mode),
+            Key::Build(drv, mode) => self.step_build(number, phase, drv, *mode),
+        };
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(value)) => self.end(number, Ok(value)),
+            Err(failed) => self.end(number, Err(Arc::new(failed))),
+        }
+    }
+
+    /// Results of what a node has waited for. The first failure, if there is any.
+    fn results(&self, number: usize) -> Result<Vec<Value>, Failed> {
+        let Some(node) = self.nodes.get(number) else {
+            return Ok(Vec::new());
+        };
+        let mut failure = None;
+        let mut values = Vec::new();
+        for need in &node.needs {
+            match self.nodes.get(*need).and_then(|need| need.result.as_ref()) {
+                Some(Ok(value)) => values.push(value.clone()),
+                Some(Err(failed)) => failure = failure.or(Some(failed.clone())),
+                None => {}
+            }
+        }
+        match failure {
+            Some(failed) => Err((*failed).clone()),
+            None => Ok(values),
+        }
+    }
+
+    fn failed_needs(&self, number: usize) -> usize {
+        self.nodes.get(number).map_or(0, |node| {
+            node.needs
+                .iter()
+                .filter(|need| {
+                    self.nodes
+                        .get(**need)
+                        .is_some_and(|need| matches!(need.result, Some(Err(_))))
+                })
+                .count()
+        })
+    }
+
+    fn single_path(&self, number: usize) -> Result<StorePath, Failed> {
+        match self.results(number)?.into_iter().next() {
+            Some(Value::Path(path, _)) => Ok(path),
+            _ => Err(error("a path is not known that should be")),
+        }
+    }
+
+    fn derivation(&mut self, path: &StorePath) -> Result<Arc<Derivation>, Failed> {
+        if let Some(drv) = self.drvs.get(path) {
+            return Ok(drv.clone());
+        }
+        let drv = Arc::new(self.shared.store.read_derivation(path)?);
+        self.drvs.insert(path.clone(), drv.clone());
+        Ok(drv)
+    }
+
+    fn step_root(
+        &mut self,
+        number: usize,
+        phase: u8,
+        request: usize,
+    ) -> Result<Option<Value>, Failed> {
+        let Some(request) = self.requests.get(request) else {
+            return Err(error("no such request"));
+        };
+        match phase {
+            0 => {
+                self.wait_for(number, vec![Key::Drv(request.drv.clone())]);
+                Ok(None)
+            }
+            1 => {
+                let path = self.single_path(number)?;
+                let drv = self.derivation(&path)?;
+                let names: Vec<OutputName> = match &request.outputs {
+                    Outputs::All => drv.outputs.keys().cloned().collect(),
+                    Outputs::Names(names) => names.iter().cloned().collect(),
+                };
+                let mode = self.mode;
+                let keys = names
+                    .into_iter()
+                    .map(|name| Key::Output(path.clone(), name, mode))
+                    .collect();
+                self.wait_for(number, keys);
+                Ok(None)
+            }
+            _ => {
+                let mut outputs = BTreeMap::new();
+                let mut status = BuildStatus::AlreadyValid;
+                let values = self.results(number)?;
+                let needs = self.nodes.get(number).map(|node| node.needs.clone());
+                for (need, value) in needs.unwrap_or_default().into_iter().zip(values) {
+                    if let (Some(Key::Output(_, name, _)), Value::Path(path, how)) =
+                        (self.nodes.get(need).map(|need| &need.key), value)
+                    {
+                        if how == BuildStatus::Built {
+                            status = BuildStatus::Built;
+                        }
+                        outputs.insert(name.clone(), path);
+                    }
+                }
+                Ok(Some(Value::Request(outputs, status)))
+            }
+        }
+    }
+
+    fn step_drv(
+        &mut self,
+        number: usize,
+        phase: u8,
+        drv: &DrvRef,
+    ) -> Result<Option<Value>, Failed> {
+        let store = &self.shared.store;
+        let obtain = |_| {
+            Failed::new(
+                BuildStatus::DependencyFailed,
+                format!(
+                    "failed to obtain derivation of '{}'",
+                    drv.print(self.shared.store.store_dir())
+                ),
+            )
+        };
+        match (drv, phase) {
+            (DrvRef::Path(path), _) => {
+                store.add_temp_root(path)?;
+                if !self.drvs.contains_key(path) && !store.is_valid(path)? {
+                    self.tell(&error(format!(
+                        "path '{}' does not exist and cannot be created",
+                        store.print(path)
+                    )));
+                    return Err(obtain(()));
+                }
+                Ok(Some(Value::Path(path.clone(), BuildStatus::AlreadyValid)))
+            }
+            (DrvRef::Output(inner, output), 0) => {
+                if !self.shared.settings.feature("dynamic-derivations") {
+                    return Err(missing_feature("dynamic-derivations").into());
+                }
+                self.wait_for(number, vec![Key::Nested((**inner).clone(), output.clone())]);
+                Ok(None)
+            }
+            (DrvRef::Output(..), _) => {
+                let path = self
+                    .single_path(number)
+                    .map_err(|failed| match failed.status {
+                        BuildStatus::Cancelled => failed,
+                        _ => obtain(()),
+                    })?;
+                path.derivation_name()?;
+                store.add_temp_root(&path)?;
+                Ok(Some(Value::Path(path, BuildStatus::AlreadyValid)))
+            }
+        }
+    }
+
+    fn step_nested(
+        &mut self,
+        number: usize,
+        phase: u8,
+        drv: &DrvRef,
+        output: &OutputName,
+    ) -> Result<Option<Value>, Failed> {
+        match phase {
+            0 => self.wait_for(number, vec![Key::Drv(drv.clone())]),
+            1 => {
+                let path = self.single_path(number)?;
+                let key = Key::Output(path, output.clone(), BuildMode::Normal);
+                self.wait_for(number, vec![key]);
+            }
+            _ => {
+                let path = self.single_path(number)?;
+                return Ok(Some(Value::Path(path, BuildStatus::AlreadyValid)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn step_output(
+        &mut self,
+        number: usize,
+        phase: u8,
+        drv_path: &StorePath,
+        output: &OutputName,
+        mode: BuildMode,
+    ) -> Result<Option<Value>, Failed> {
+        let drv = self.derivation(drv_path)?;
+        match phase {
+            0 => {
+                if let Some(value) = self.output_is_there(number, drv_path, &drv, output, mode)? {
+                    return Ok(value);
+                }
+                self.wait_for(number, vec![Key::Build(drv_path.clone(), mode)]);
+                Ok(None)
+            }
+            1 => match self.results(number)?.into_iter().next() {
+                Some(Value::Outputs(outputs, status)) => {
+                    let path = outputs.get(output).cloned().ok_or_else(|| {
+                        error(format!(
+                            "derivation '{}' has not produced output '{output}'",
+                            self.shared.store.print(drv_path)
+                        ))
+                    })?;
+                    Ok(Some(Value::Path(path, status)))
+                }
+                Some(Value::Resolved(resolved)) => {
+                    self.wait_for(number, vec![Key::Output(resolved, output.clone(), mode)]);
+                    Ok(None)
+                }
+                // The closure was repaired.
+                Some(Value::Path(..)) | None => {
+                    let path = self.known_path(drv_path, &drv, output)?;
+                    match path {
+                        Some(path) => Ok(Some(Value::Path(path, BuildStatus::AlreadyValid))),
+                        None => Err(error("an output is not known that should be")),
+                    }
+                }
+                Some(Value::Request(..)) => Err(error("unexpected result")),
+            },
+            _ => {
+                let store = &self.shared.store;
+                let resolved = match self.nodes.get(number).and_then(|node| node.needs.first()) {
+                    Some(need) => self.nodes.get(*need).map(|need| need.key.clone()),
+                    None => None,
+                };
+                let (path, status) = match self.results(number) {
+                    Ok(values) => match values.into_iter().next() {
+                        Some(Value::Path(path, status)) => (path, status),
+                        _ => return Err(error("an output is not known that should be")),
+                    },
+                    Err(failed) if failed.status == BuildStatus::Cancelled => return Err(failed),
+                    Err(failed) => {
+                        self.tell(&failed);
+                        let name = match resolved {
+                            Some(Key::Output(path, ..)) => store.print(&path),
+                            _ => store.print(drv_path),
+                        };
+                        return Err(Failed::new(
+                            BuildStatus::DependencyFailed,
+                            format!("build of resolved derivation '{name}' failed"),
+                        ));
+                    }
+                };
+                if drv.kind()? != DerivationKind::Impure {
+                    let hash = store.drv_hash_modulo(drv_path, &drv)?;
+                    store.register_realisation(&Realisation {
+                        drv_hash: *hash.sha256(),
+                        output: output.clone(),
+                        path: path.clone(),
+                        signatures: BTreeSet::new(),
+                    })?;
+                }
+                Ok(Some(Value::Path(path, status)))
+            }
+        }
+    }
+
+    /// The path of an output, if it is known already.
+    fn known_path(
+        &self,
+        drv_path: &StorePath,
+        drv: &Derivation,
+        output: &OutputName,
+    ) -> Result<Option<StorePath>, Failed> {
+        let store = &self.shared.store;
+        let spec = drv.outputs.get(output).ok_or_else(|| {
+            error(format!(
+                "derivation '{}' does not have output '{output}'",
+                store.print(drv_path)
+            ))
+        })?;
+        if let Some(path) = spec.path(store.store_dir(), &drv.name, output)? {
+            return Ok(Some(path));
+        }
+        let hash = store.drv_hash_modulo(drv_path, drv)?;
+        Ok(store
+            .find_realisation(hash.sha256(), output)?
+            .map(|r| r.path))
+    }
+
+    /// Looks whether an output has to be built. `Some` if it has not: it is there, or something else is to be
+    /// waited for.
+    fn output_is_there(
+        &mut self,
+        number: usize,
+        drv_path: &StorePath,
+        drv: &Derivation,
+        output: &OutputName,
+        mode: BuildMode,
+    ) -> Result<Option<Option<Value>>, Failed> {
+        let (store, settings) = (&self.shared.store, &self.shared.settings);
+        let kind = drv.kind()?;
+        if matches!(
+            kind,
+            DerivationKind::CaFloating | DerivationKind::Deferred | DerivationKind::Impure
+        ) && !settings.feature("ca-derivations")
+        {
+            return Err(missing_feature("ca-derivations").into());
+        }
+        if kind == DerivationKind::Impure {
+            if !settings.feature("impure-derivations") {
+                return Err(missing_feature("impure-derivations").into());
+            }
+            return Ok(None);
+        }
+        let path = self.known_path(drv_path, drv, output)?;
+        let valid = match &path {
+            None => false,
+            Some(path) => {
+                store.add_temp_root(path)?;
+                store.is_valid(path)?
+            }
+        };
+        match (mode, path) {
+            (BuildMode::Normal, Some(path)) if valid => {
+                Ok(Some(Some(Value::Path(path, BuildStatus::AlreadyValid))))
+            }
+            (BuildMode::Check, _) if !valid => Err(error(format!(
+                "some outputs of '{}' are not valid, so checking is not possible\n\
+                 Hint: --rebuild and --check error if the derivation was not previously built and cannot be substituted.\n      \
+                 Remove it to perform a fresh build, or use --repair to rewrite missing or corrupted builds in the store.",
+                store.print(drv_path)
+            ))),
+            (BuildMode::Repair, Some(path)) if valid && self.shared.contents_good(&path)? => {
+                self.repair_closure(number, drv_path, drv, &path)?;
+                Ok(Some(None))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Looks for damage in the closure of an output which is itself undamaged, and has it built anew.
+    fn repair_closure(
+        &mut self,
+        number: usize,
+        drv_path: &StorePath,
+        drv: &Derivation,
+        output: &StorePath,
+    ) -> Result<(), Failed> {
+        let store = self.shared.store.clone();
+        let own: BTreeSet<StorePath> = drv
+            .output_paths(store.store_dir())?
+            .into_values()
+            .flatten()
+            .collect();
+        let mut bad = BTreeSet::new();
+        for path in store.closure([output])? {
+            if !own.contains(&path) && !self.shared.contents_good(&path)? {
+                self.shared.observer.message(
+                    Level::Error,
+                    format!(
+                        "found corrupted or missing path '{}' in the output closure of '{}'",
+                        store.print(&path),
+                        store.print(drv_path)
+                    ),
+                );
+                bad.insert(path);
+            }
+        }
+        let mut keys = Vec::new();
+        if !bad.is_empty() {
+            for path in store.closure([drv_path])? {
+                if path.is_derivation() {
+                    for (name, made) in store.query_output_map(&path)? {
+                        if made.is_some_and(|made| bad.remove(&made)) {
+                            keys.push(Key::Output(path.clone(), name, BuildMode::Repair));
+                        }
+                    }
+                }
+            }
+            if let Some(lost) = bad.first() {
+                return Err(error(format!(
+                    "some paths in the output closure of derivation '{}' could not be repaired, for instance '{}'",
+                    store.print(drv_path),
+                    store.print(lost)
+                )));
+            }
+        }
+        self.wait_for(number, keys);
+        Ok(())
+    }
+
+    fn step_build(
+        &mut self,
+        number: usize,
+        phase: u8,
+        drv_path: &StorePath,
+        mode: BuildMode,
+    ) -> Result<Option<Value>, Failed> {
+        let drv = self.derivation(drv_path)?;
+        if phase == 0 {
+            self.expected += 1;
+            let keys = self.inputs(drv_path, &drv)?;
+            self.wait_for(number, keys);
+            return Ok(None);
+        }
+        let failed = self.failed_needs(number);
+        if failed > 0 {
+            if let Err(cancelled) = self.results(number)
+                && cancelled.status == BuildStatus::Cancelled
+            {
+                return Err(cancelled);
+            }
+            let word = if failed == 1 {
+                "dependency"
+            } else {
+                "dependencies"
+            };
+            return Err(Failed::new(
+                BuildStatus::DependencyFailed,
+                format!(
+                    "Cannot build '{}'.\nReason: {failed} {word} failed.{}",
+                    self.shared.store.print(drv_path),
+                    self.shared.known_outputs(&drv)
+                ),
+            ));
+        }
+        let store = &self.shared.store;
+        let sources: Vec<&StorePath> = drv.input_srcs.iter().collect();
+        let valid = store.valid_among(sources.iter().copied())?;
+        if let Some(missing) = sources.into_iter().find(|path| !valid.contains(*path)) {
+            return Err(error(format!(
+                "dependency '{}' of '{}' does not exist, and substitution is disabled",
+                store.print(missing),
+                store.print(drv_path)
+            )));
+        }
+        let known: BTreeMap<Chain, StorePath> = input_chains(&drv)
+            .into_iter()
+            .zip(self.results(number)?)
+            .filter_map(|(chain, value)| match value {
+                Value::Path(path, _) => Some((chain, path)),
+                _ => None,
+            })
+            .collect();
+        if should_resolve(&drv, &self.shared.settings)? {
+            if !self.shared.settings.feature("ca-derivations") {
+                return Err(missing_feature("ca-derivations").into());
+            }
+            let (path, resolved) = resolve(store.store_dir(), &drv, &known)?;
+            self.shared.observer.message(
+                Level::Info,
+                format!(
+                    "resolved derivation: '{}' => '{}'",
+                    store.print(drv_path),
+                    store.print(&path)
+                ),
+            );
+            self.expected = self.expected.saturating_sub(1);
+            self.drvs.insert(path.clone(), Arc::new(resolved));
+            return Ok(Some(Value::Resolved(path)));
+        }
+        if !store.is_valid(drv_path)? {
+            // A resolved one: a record of what is really built.
+            store.add_derivation(&drv)?;
+        }
+        let mut inputs = drv.input_srcs.clone();
+        inputs.extend(known.into_values());
+        self.jobs.push_back((
+            number,
+            Job {
+                drv_path: drv_path.clone(),
+                drv,
+                inputs,
+                mode,
+            },
+        ));
+        Ok(None)
+    }
+
+    /// What a derivation needs, in the order of [`input_chains`].
+    fn inputs(&mut self, drv_path: &StorePath, drv: &Arc<Derivation>) -> Result<Vec<Key>, Failed> {
+        let kind = drv.kind()?;
+        let pure = !matches!(kind, DerivationKind::Impure | DerivationKind::CaFixed);
+        if pure && self.shared.settings.feature("impure-derivations") {
+            for input in drv.input_drvs.keys() {
+                if self.derivation(input)?.kind()? == DerivationKind::Impure {
+                    return Err(error(format!(
+                        "pure derivation '{}' depends on impure derivation '{}'",
+                        self.shared.store.print(drv_path),
+                        self.shared.store.print(input)
+                    )));
+                }
+            }
+        }
+        let keys = input_chains(drv).into_iter().map(|(path, mut outputs)| {
+            let last = outputs.pop().unwrap_or_default();
+            if outputs.is_empty() {
+                return Key::Output(path, last, BuildMode::Normal);
+            }
+            let mut inner = DrvRef::Path(path);
+            for output in outputs {
+                inner = DrvRef::Output(Box::new(inner), output);
+            }
+            Key::Nested(inner, last)
+        });
+        Ok(keys.collect())
+    }
+
+    /// Takes note of what a thread has done.
+    fn finished(&mut self, finished: Finished) {
+        let Finished {
+            node,
+            job,
+            outcome,
+            stop,
+        } = finished;
+        self.running = self.running.saturating_sub(1);
+        match outcome {
+            Ok(Outcome::Done {
+                status,
+                outputs,
+                start,
+            }) => {
+                self.waiting_for.remove(&node);
+                self.done += 1;
+                for path in outputs.values() {
+                    self.shared.mark_good(path);
+                }
+                if let Some(start) = start {
+                    self.times.insert(job.drv_path, (start, stop));
+                }
+                self.end(node, Ok(Value::Outputs(outputs, status)));
+            }
+            Ok(Outcome::Locked(files)) => {
+                let list: Vec<String> = files
+                    .iter()
+                    .map(|file| format!("'{}'", file.display()))
+                    .collect();
+                self.delay(
+                    node,
+                    job,
+                    format!("waiting for lock on {}", list.join(", ")),
+                );
+            }
+            Ok(Outcome::NoUser) => {
+                let drv = self.shared.store.print(&job.drv_path);
+                self.delay(
+                    node,
+                    job,
+                    format!("waiting for a free build user ID for '{drv}'"),
+                );
+            }
+            Err(failed) => {
+                self.waiting_for.remove(&node);
+                self.failures.add(failed.status);
+                if failed.status != BuildStatus::Cancelled {
+                    self.failed += 1;
+                }
+                self.end(node, Err(Arc::new(failed)));
+            }
+        }
+    }
+
+    fn delay(&mut self, node: usize, job: Job, why: String) {
+        let shared = self.shared;
+        self.waiting_for.entry(node).or_insert_with(|| {
+            Activity::start(
+                &shared.observer,
+                shared.activity,
+                Level::Warn,
+                ActivityKind::BuildWaiting,
+                why,
+                Vec::new(),
+            )
+        });
+        self.delayed.push((Instant::now() + RETRY, node, job));
+    }
+
+    fn report(mut self) -> BuildReport {
+        let mut results = Vec::new();
+        for (number, request) in self.requests.iter().enumerate() {
+            let node = self
+                .index
+                .get(&Key::Root(number))
+                .and_then(|node| self.nodes.get(*node));
+            let (status, message, outputs) = match node.and_then(|node| node.result.clone()) {
+                Some(Ok(Value::Request(outputs, status))) => (status, String::new(), outputs),
+                Some(Err(failed)) => (failed.status, failed.message.clone(), BTreeMap::new()),
+                _ if self.shared.cancel.is_cancelled() && !self.stopping => {
+                    let failed = Failed::cancelled();
+                    (failed.status, failed.message, BTreeMap::new())
+                }
+                _ => (BuildStatus::Cancelled, String::new(), BTreeMap::new()),
+            };
+            // Requests themselves may be impossible without any build.
+            if !matches!(status, BuildStatus::MiscFailure) {
+                self.failures.add(status);
+            }
+            let times = self.times.get(request.drv.root());
+            results.push(BuildResult {
+                request: request.clone(),
+                status,
+                message,
+                outputs,
+                start: times.map(|times| times.0),
+                stop: times.map(|times| times.1),
+            });
+        }
+        BuildReport {
+            results,
+            failures: self.failures,
+        }
+    }
+}
+
+/// What each thread does: jobs, one after the other.
+fn work(shared: &Shared, jobs: &Mutex<Receiver<(usize, Job)>>, done: &Sender<Finished>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((node, job)) = job else { return };
+        let outcome = match shared.cancel.is_cancelled() {
+            true => Err(Failed::cancelled()),
+            false => shared
+                .collect_if_full()
+                .map_err(Failed::from)
+                .and_then(|()| run_job(shared, &job)),
+        };
+        let finished = Finished {
+            node,
+            job,
+            outcome,
+            stop: SystemTime::now(),
+        };
+        if done.send(finished).is_err() {
+            return;
+        }
+    }
+}
