@@ -67,6 +67,13 @@ pub(crate) fn delete_lock_file(path: &Path, mut file: &File) {
     let _ = file.write_all(b"d");
 }
 
+/// Whether an open file is the one at a path.
+pub(crate) fn is_at(meta: &std::fs::Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata()
+        .is_ok_and(|at| at.ino() == meta.ino() && at.dev() == meta.dev())
+}
+
 /// Exclusive locks on paths (`PATH.lock` files), released when dropped.
 #[derive(Debug)]
 #[must_use = "the locks are released when this is dropped"]
@@ -104,12 +111,11 @@ impl PathLocks {
                     on_wait(&path);
                     lock_file(&file, LockKind::Exclusive, true)?;
                 }
-                let stale = file
+                let meta = file
                     .metadata()
-                    .map_err(|e| Error::io(format_args!("'{}'", name.display()), e))?
-                    .len()
-                    != 0;
-                if !stale {
+                    .map_err(|e| Error::io(format_args!("'{}'", name.display()), e))?;
+                // Whoever removed it may have been killed before writing to it.
+                if meta.len() == 0 && is_at(&meta, &name) {
                     break file;
                 }
             };

@@ -6,6 +6,7 @@
 
 use super::LocalStore;
 use super::files::mtime;
+use super::receive::StoreTempDir;
 use crate::build::events::{Activity, ActivityKind, Field, Level, ResultKind};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
@@ -16,7 +17,6 @@ use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What optimising has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Optimising {
     pub stats: OptimiseStats,
     /// Inodes of the files in `.links`.
     linked: HashSet<u64>,
+    /// Where links are made before they replace files; no collector looks there.
+    temporary: Option<StoreTempDir>,
 }
 
 impl LocalStore {
@@ -53,13 +55,18 @@ impl LocalStore {
         );
         let paths = self.query_all_valid()?;
         let mut state = Optimising {
-            stats: OptimiseStats::default(),
             linked: self.links_inodes()?,
+            ..Optimising::default()
         };
         let all = paths.len() as u64;
         activity.progress(0, all, 0, 0);
         for (done, path) in paths.iter().enumerate() {
             self.add_temp_root(path)?;
+            // Whoever holds the lock may be replacing the contents.
+            let Some(mut lock) = self.lock_paths([path], false)? else {
+                continue;
+            };
+            lock.set_deletion(true);
             // It may have been collected meanwhile.
             if self.is_valid(path)? {
                 self.say(
@@ -138,7 +145,8 @@ impl LocalStore {
         let hash = hash_of(path)?;
         let link = self.links_dir().join(hash.encode(HashFormat::Nix32));
         if let Ok(known) = link.symlink_metadata() {
-            let damaged = known.len() != meta.len() || (repair && hash_of(&link)? != hash);
+            let damaged = known.len() != meta.len()
+                || (repair && hash_of(&link).is_ok_and(|known| known != hash));
             if damaged {
                 self.say(
                     Level::Warn,
@@ -176,7 +184,7 @@ impl LocalStore {
             Level::Talkative,
             format!("linking '{}' to '{}'", path.display(), link.display()),
         );
-        if self.replace(path, &link)? {
+        if self.replace(path, &link, state)? {
             state.linked.insert(known.ino());
             state.stats.files_linked += 1;
             state.stats.bytes_freed += meta.len();
@@ -185,17 +193,18 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Replaces a file by a link to another. False if that has too many links.
-    fn replace(&self, path: &Path, link: &Path) -> Result<bool> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let temporary = self.config.real_store_dir.join(format!(
-            ".tmp-link-{}-{}",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        ));
+    /// Replaces a file by a link to another. False if that has too many links, or has gone.
+    fn replace(&self, path: &Path, link: &Path, state: &mut Optimising) -> Result<bool> {
+        let dir = match &state.temporary {
+            Some(dir) => dir,
+            None => state
+                .temporary
+                .insert(StoreTempDir::create(&self.config.real_store_dir)?),
+        };
+        let temporary = dir.path().join("link");
         match std::fs::hard_link(link, &temporary) {
             Ok(()) => {}
-            Err(e) if is_full(&e) => return Ok(false),
+            Err(e) if is_full(&e) || e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(fail(&temporary, e)),
         }
         // The folder must be writable, unless it is the store itself.

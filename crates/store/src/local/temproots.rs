@@ -1,14 +1,16 @@
 //! Temporary roots: paths that a running process needs, though nothing refers to them yet.
 //!
 //! Each process keeps a file `temproots/PID` with the paths that it needs, which holds a lock as long as
-//! the process lives. A path is added in one of two ways. If no collector runs, the shared lock on
-//! `gc.lock` is to be had: while it is held, the path is written to the file, where the next collector
-//! finds it. If one runs, it has read the files already: so it is told through its socket, and answers
-//! once it is sure not to delete the path (any more). In both cases, when the call returns, the path is
-//! either not there or stays.
+//! the process lives. A path is written to it first, where every collector finds it that starts from now
+//! on. Then, if the shared lock on `gc.lock` is to be had, no collector runs. If it is not, one runs that
+//! may have read the files before: so it is told through its socket, and answers once it is sure not to
+//! delete the path (any more). When the call returns, the path is either not there or stays.
+//!
+//! (C++ Nix writes the file last. Then a second collector, which starts after the first has answered and
+//! before the file is written, would know nothing of the path.)
 
 use super::LocalStore;
-use super::locks::{LockKind, delete_lock_file, lock_file, open_lock_file};
+use super::locks::{LockKind, delete_lock_file, is_at, lock_file, open_lock_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store_path::StorePath;
 use std::collections::HashSet;
@@ -87,23 +89,21 @@ impl LocalStore {
             text.push(0);
         }
         let socket = self.config.state_dir.join(super::gc_socket::SOCKET);
-        let alone = loop {
+        // First the file: a collector that starts from now on sees it there. Then whoever runs now: either
+        // nobody, or it is told, or it ends.
+        file.write_all(&text)
+            .map_err(|e| Error::io(format_args!("writing '{}'", name.display()), e))?;
+        loop {
             if lock_file(gc_lock, LockKind::Shared, false)? {
                 *collector = None;
-                break true;
+                lock_file(gc_lock, LockKind::None, true)?;
+                break;
             }
             if tell_collector(collector, &socket, &text)? {
-                break false;
+                break;
             }
             *collector = None;
-        };
-        let written = file
-            .write_all(&text)
-            .map_err(|e| Error::io(format_args!("writing '{}'", name.display()), e));
-        if alone {
-            lock_file(gc_lock, LockKind::None, true)?;
         }
-        written?;
         known.extend(new.into_iter().cloned());
         Ok(())
     }
@@ -149,13 +149,6 @@ fn create_file(dir: &Path) -> Result<(File, PathBuf)> {
             dir.display()
         ),
     ))
-}
-
-/// Whether an open file is the one at a path.
-fn is_at(meta: &std::fs::Metadata, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    path.symlink_metadata()
-        .is_ok_and(|at| at.ino() == meta.ino() && at.dev() == meta.dev())
 }
 
 /// Sends roots, separated by NUL, to a running collector. False if it has gone: try the lock again.
