@@ -200,7 +200,15 @@ impl LogLines {
                 return false;
             }
         };
-        self.act(&parsed).is_some()
+        if self.act(&parsed).is_some() {
+            return true;
+        }
+        let text = format!(
+            "Unable to handle a JSON message from the derivation builder: {}",
+            parsed.to_text()
+        );
+        self.observer.message(Level::Warn, text);
+        false
     }
 
     fn act(&mut self, message: &Json) -> Option<()> {

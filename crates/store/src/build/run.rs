@@ -31,7 +31,7 @@ pub(super) fn run(
 ) -> Result<Ended, Failed> {
     let ended = follow(shared, running, lines, log);
     match ended {
-        Ok(Ended::Status(_)) => Ok(Ended::Status(running.wait())),
+        Ok(Ended::Status(status)) => Ok(Ended::Status(status)),
         Ok(other) => {
             running.kill();
             Ok(other)
@@ -43,7 +43,7 @@ pub(super) fn run(
     }
 }
 
-/// Until it has ended by itself (with a status that means nothing), or has to be killed.
+/// Until it has ended, or has to be killed.
 fn follow(
     shared: &Shared,
     running: &mut Running,
@@ -51,7 +51,6 @@ fn follow(
     log: &mut LogFile,
 ) -> Result<Ended, Failed> {
     let settings = &shared.settings;
-    let gone = Ok(Ended::Status(ExitStatus::Lost));
     let start = Instant::now();
     let mut last_output = start;
     let mut size = 0u64;
@@ -133,12 +132,10 @@ fn follow(
                 Err(_) => open = false,
             }
         }
-        // What a process that has outlived the builder still holds open is not waited for.
-        if exited && (!readable || !open) {
-            return gone;
-        }
-        if !open && running.pidfd.is_none() {
-            return gone;
+        // What a process that has outlived the builder still holds open is not waited for; a builder that has
+        // closed its output is taken to be done, and killed if it is not.
+        if !open || (exited && !readable) {
+            return Ok(Ended::Status(running.kill()));
         }
     }
 }

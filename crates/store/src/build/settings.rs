@@ -1,6 +1,6 @@
 //! How to build: plain values, named like the settings of `nix.conf`.
 //!
-//! Whoever reads configuration fills them in; nothing here looks at files or the environment.
+//! Whoever reads configuration fills them in; nothing here looks at files or variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ pub struct BuildSettings {
     pub build_dir: Option<PathBuf>,
     /// `build-users-group`: builders run as its members. Meaningful for root only; empty for none.
     pub build_users_group: String,
-    /// `require-drop-supplementary-groups`
+    /// `require-drop-supplementary-groups`; by default set for root, who can.
     pub require_drop_supplementary_groups: bool,
     /// `allowed-impure-host-deps`
     pub allowed_impure_host_deps: BTreeSet<PathBuf>,
@@ -164,7 +164,7 @@ impl Default for BuildSettings {
             sandbox_build_dir: "/build".into(),
             build_dir: None,
             build_users_group: String::new(),
-            require_drop_supplementary_groups: false,
+            require_drop_supplementary_groups: nix::unistd::geteuid().is_root(),
             allowed_impure_host_deps: BTreeSet::new(),
             filter_syscalls: true,
             allow_new_privileges: false,

@@ -255,19 +255,21 @@ fn restore_signals(old: &libc::sigset_t) {
 fn drop_groups(must: bool) -> io::Result<Option<Vec<libc::gid_t>>> {
     // SAFETY: with length 0 nothing is written.
     let count = unsafe { libc::getgroups(0, ptr::null_mut()) };
-    if count <= 0 {
-        return Ok(None);
-    }
-    let mut groups = vec![0; count as usize];
+    let mut groups = vec![0; usize::try_from(count).unwrap_or(0)];
     // SAFETY: the buffer has room for `count` groups.
-    let count = unsafe { libc::getgroups(count, groups.as_mut_ptr()) };
+    let count = unsafe { libc::getgroups(count.max(0), groups.as_mut_ptr()) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
     groups.truncate(count as usize);
     match set_groups(&[]) {
         Ok(()) => Ok(Some(groups)),
-        Err(e) if e.raw_os_error() == Some(libc::EPERM) && !must => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => match must {
+            false => Ok(None),
+            true => Err(io::Error::other(
+                "setgroups failed. Set the require-drop-supplementary-groups option to false to skip this step.",
+            )),
+        },
         Err(e) => Err(e),
     }
 }
