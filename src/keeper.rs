@@ -3,7 +3,7 @@
 use nivis_builtins::host::{KeptFiles, StoreKeeper};
 use nivis_eval::context::ContextElement;
 use nivis_store::build::events::{Level, Observer};
-use nivis_store::build::{BuildRequest, BuildSettings, DrvRef};
+use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, Builder, DrvRef};
 use nivis_store::local::{LocalStore, StoreConfig};
 use nivis_store::nar::FileSystemNode;
 use nivis_store::{
@@ -131,7 +131,13 @@ impl LocalKeeper {
                 );
             }
         }
-        let outputs: Vec<(BuildRequest, BTreeMap<OutputName, StorePath>)> = Vec::new();
+        let builder = Builder::new(
+            store.clone(),
+            self.import.settings.clone(),
+            self.store.observer().clone(),
+        );
+        let report = builder.build(&requests, BuildMode::Normal);
+        let outputs = report.into_outputs(store.store_dir()).map_err(io_error)?;
         let paths = wanted
             .iter()
             .zip(outputs)

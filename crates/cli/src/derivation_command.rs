@@ -5,7 +5,7 @@ use crate::session::{Common, Failure, print, read_stdin};
 use crate::store_access;
 use crate::store_command::derivations;
 use clap::{Args, Subcommand};
-use nivis_store::Derivation;
+use nivis_store::{Derivation, DerivationOutput};
 use nivis_store::derivation::LoadingHashes;
 use nivis_store::derivation::show_derivations;
 use nivis_store::json::Json;
@@ -75,15 +75,25 @@ fn add(common: &Common, dry_run: bool) -> Result<(), Failure> {
     let mut memo = Default::default();
     let mut hashes = LoadingHashes::new(&mut memo, dir, |path| store.read_derivation(path));
     finished.finish(dir, &mut hashes)?;
-    if finished.outputs != drv.outputs {
-        return Err(Failure::Other(format!(
-            "derivation '{}' has incorrect output paths",
-            drv.name
-        )));
+    for (name, output) in &drv.outputs {
+        let claimed = !matches!(output, DerivationOutput::Deferred);
+        if claimed && finished.outputs.get(name) != Some(output) {
+            let path = |drv: &Derivation| {
+                let paths = drv.output_paths(dir).ok();
+                let path = paths.and_then(|p| p.get(name).cloned().flatten());
+                path.map_or_else(String::new, |p| dir.print(&p))
+            };
+            return Err(Failure::Other(format!(
+                "derivation '{}' has incorrect output '{}', should be '{}'",
+                drv.name,
+                path(&drv),
+                path(&finished)
+            )));
+        }
     }
     let path = match dry_run || common.read_only {
-        true => drv.drv_path(dir)?,
-        false => store.add_derivation(&drv)?,
+        true => finished.drv_path(dir)?,
+        false => store.add_derivation(&finished)?,
     };
     print(format!("{}\n", store.print(&path)).as_bytes())
 }

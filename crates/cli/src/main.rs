@@ -3,6 +3,7 @@
 mod build_command;
 mod common;
 mod config_command;
+mod copy_command;
 mod derivation_command;
 mod eval_command;
 mod gc_command;

@@ -3,6 +3,7 @@
 use crate::build_command::{self, BuildArgs};
 use crate::common::{self, Arguments};
 use crate::config_command::{self, ConfigCommand};
+use crate::copy_command::{self, CopyArgs};
 use crate::derivation_command::{self, DerivationCommand, ShowArgs};
 use crate::eval_command::{self, EvalArgs};
 use crate::gc_command::{self, GcArgs};
@@ -51,6 +52,8 @@ enum Command {
     /// Print what is known about store paths
     #[command(name = "path-info")]
     PathInfo(PathInfoArgs),
+    /// Copy paths to another store on this machine
+    Copy(CopyArgs),
     /// Show why something is in the closure of something else
     #[command(name = "why-depends")]
     WhyDepends(WhyArgs),
@@ -189,6 +192,7 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::ShowDerivation(args) => derivation_command::show(common, &args),
         Command::Store(args) => store_command::run(common, args),
         Command::PathInfo(args) => store_command::path_info(common, &args),
+        Command::Copy(args) => copy_command::run(&common, &args),
         Command::WhyDepends(args) => why_depends::run(common, &args),
         Command::Config(args) => config_command::run(&common, args),
         Command::Hash(args) => hash_command::run(args),

@@ -458,7 +458,8 @@ fn machine_settings(
         match std::env::var_os("NIX_PATH") {
             // The flag wins over the variable, the variable over files.
             Some(v) if !given.by_flag("nix-path") => {
-                elements.extend(parse_nix_path(&v.to_string_lossy()))
+                elements.extend(parse_nix_path(&v.to_string_lossy()));
+                elements.extend(given.extra("nix-path"));
             }
             _ => elements.extend(given.list("nix-path")),
         }
@@ -557,11 +558,10 @@ fn dummy_store_dir(common: &Common) -> Option<String> {
 
 /// Where the store is that evaluation works on: `None` for one that keeps nothing.
 fn evaluation_store(common: &Common) -> Result<Option<StoreConfig>, Failure> {
-    let given = common
-        .eval_store
-        .as_deref()
-        .or_else(|| common.settings.get("store"));
-    if given.is_some_and(|uri| uri.starts_with("dummy://")) {
+    let remote = std::env::var("NIX_REMOTE").unwrap_or_default();
+    let given = common.eval_store.as_deref();
+    let given = given.or_else(|| common.settings.get("store"));
+    if given.unwrap_or(&remote).starts_with("dummy://") {
         return Ok(None);
     }
     match store_access::config(common) {

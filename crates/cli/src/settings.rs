@@ -88,8 +88,16 @@ impl Settings {
             "experimental-features" | "extra-experimental-features"
         ) {
             for feature in value.split_whitespace().filter(|f| !FEATURES.contains(f)) {
-                self.warnings
-                    .push(format!("unknown experimental feature '{feature}'"));
+                self.warnings.push(match feature {
+                    "no-url-literals" => {
+                        self.values.insert(
+                            "lint-url-literals".into(),
+                            ("fatal".into(), Some(source)),
+                        );
+                        "experimental feature 'no-url-literals' has been stabilized and renamed; use 'lint-url-literals = fatal' setting instead".to_string()
+                    }
+                    _ => format!("unknown experimental feature '{feature}'"),
+                });
             }
         }
         if let Some(base) = resolved.strip_prefix("extra-")
@@ -106,6 +114,9 @@ impl Settings {
             self.values
                 .insert(place.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
+        }
+        if resolved == "warn-short-path-literals" && bool_of(value) == Some(true) {
+            self.set("lint-short-path-literals", "warn", source)?;
         }
         let fits = if NUMBERS.contains(&resolved) {
             bytes_of(value).is_some()

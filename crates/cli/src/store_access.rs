@@ -5,7 +5,7 @@ use crate::session::{Common, Failure};
 use nivis::keeper::{ImportFromDerivation, LazyStore};
 use nivis_store::build::events::{Level, Observer};
 use nivis_store::build::{
-    BuildMode, BuildReport, BuildRequest, BuildResult, BuildSettings, DrvRef, ExternalBuilder,
+    BuildMode, BuildReport, BuildRequest, BuildResult, BuildSettings, Builder, DrvRef, ExternalBuilder,
     Outputs, SandboxMode, SandboxPath,
 };
 use nivis_store::json::Json;
@@ -326,8 +326,11 @@ pub fn run_builder(
     requests: &[BuildRequest],
     mode: BuildMode,
 ) -> Result<BuildReport, Failure> {
-    let _ = (store, settings, requests, mode);
-    Err(Failure::Other("nothing can be built yet".to_string()))
+    let observer: Arc<dyn Observer> = reporter().clone();
+    let builder = Builder::new(store.clone(), settings, observer);
+    let cancel = builder.cancel_handle();
+    crate::session::on_interrupt(move || cancel.cancel());
+    Ok(builder.build(requests, mode))
 }
 
 /// The outputs of a derivation that are asked for, with their paths.

@@ -183,7 +183,13 @@ pub struct VerifyArgs {
 
 impl PathsArgs {
     /// The paths, and the store.
-    fn resolve(&self, common: &mut Common) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
+    ///
+    /// # Errors
+    /// Paths that are not valid, and what evaluation fails with.
+    pub fn resolve(
+        &self,
+        common: &mut Common,
+    ) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
         let mut args = self.installables.clone();
         if self.stdin {
             let mut text = String::new();

@@ -56,7 +56,12 @@ impl Folder {
         env: &[(&str, &str)],
         input: &str,
     ) -> Outcome {
-        let link = self.0.join(".bin/nix-instantiate");
+        self.named("nix-instantiate", args, env, input)
+    }
+
+    /// The program under another name.
+    pub fn named(&self, name: &str, args: &[&str], env: &[(&str, &str)], input: &str) -> Outcome {
+        let link = self.0.join(".bin").join(name);
         if !link.exists() {
             std::fs::create_dir_all(self.0.join(".bin")).expect("a folder for the link");
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nivis"), &link).expect("a link");
@@ -95,8 +100,19 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left is in the system's folder for temporary files.
+        // Folders of a store are read-only. What is left is in the system's folder for temporary files.
+        make_writable(&self.0);
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn make_writable(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            make_writable(&entry.path());
+        }
     }
 }
 

@@ -1,0 +1,298 @@
+//! Stores and builds through the command, in stores of their own below a temporary folder. The shell is the machine's,
+//! shown to builds by `sandbox-paths`.
+
+mod common;
+
+use common::{Folder, Outcome};
+
+/// What builds see of the machine: enough for its shell.
+const SHOWN: &str = "/bin? /usr? /lib? /lib64? /nix/store?";
+
+/// A folder with a store and some shared expressions.
+struct World {
+    dir: Folder,
+    store: String,
+}
+
+impl World {
+    /// `None`, with a message, where nothing can be built.
+    fn new() -> Option<World> {
+        let dir = Folder::new();
+        let store = dir.path().join("root").display().to_string();
+        dir.write(
+            "sh.nix",
+            r#"{ name, script, ... }@args:
+               derivation ({
+                 system = builtins.currentSystem;
+                 builder = "/bin/sh";
+                 args = [ "-c" script ];
+                 PATH = "/bin:/usr/bin";
+               } // removeAttrs args [ "script" ])"#,
+        );
+        dir.write(
+            "trivial.nix",
+            r#"import ./sh.nix { name = "trivial"; script = "echo > $out"; }"#,
+        );
+        let world = World { dir, store };
+        let tried = world.run("nix-build", &["trivial.nix", "--no-out-link"]);
+        if tried.status == 0 {
+            return Some(world);
+        }
+        let why = tried.err.to_lowercase();
+        let known = ["namespace", "sandbox", "operation not permitted", "/bin/sh"];
+        assert!(known.iter().any(|k| why.contains(k)), "{tried:?}");
+        eprintln!("skipped: nothing can be built on this machine: {}", tried.err);
+        None
+    }
+
+    fn run(&self, name: &str, args: &[&str]) -> Outcome {
+        let common = [
+            "--store",
+            &self.store,
+            "--option",
+            "sandbox-paths",
+            SHOWN,
+            "--option",
+            "build-users-group",
+            "",
+            "--option",
+            "substitute",
+            "false",
+        ];
+        let env = [("PATH", "/bin:/usr/bin"), ("NIX_STATE_DIR", "")];
+        self.dir.named(name, &[args, &common].concat(), &env[..1], "")
+    }
+
+    /// Output of a command that succeeded.
+    #[track_caller]
+    fn ok(&self, name: &str, args: &[&str]) -> String {
+        let outcome = self.run(name, args);
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        outcome.out
+    }
+
+    /// The contents of a file in the store.
+    #[track_caller]
+    fn read(&self, path: &str) -> String {
+        let path = format!("{}{}", self.store, path.trim());
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) => panic!("{path}: {e}"),
+        }
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        std::fs::symlink_metadata(format!("{}{}", self.store, path.trim())).is_ok()
+    }
+}
+
+#[test]
+fn a_chain_with_several_outputs() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "default.nix",
+        r#"rec {
+             lib = import ./sh.nix {
+               name = "lib";
+               outputs = [ "out" "dev" ];
+               script = "echo library > $out; mkdir $dev; echo header > $dev/h; ln -s $out $dev/lib";
+             };
+             app = import ./sh.nix {
+               name = "app";
+               inherit lib; dev = lib.dev;
+               script = "read a < $lib; read b < $dev/h; echo \"$a and $b\" > $out; echo $lib >> $out";
+             };
+           }"#,
+    );
+    let out = w.ok("nix-build", &["-A", "app"]);
+    assert!(w.read(&out).starts_with("library and header\n/nix/store/"));
+    let link = std::fs::read_link(w.dir.path().join("result")).expect("the link");
+    assert_eq!(link.display().to_string(), out.trim());
+    // The second time there is nothing to do.
+    let again = w.run("nix-build", &["-A", "app"]);
+    assert_eq!((again.status, again.err.as_str(), &again.out), (0, "", &out));
+    // What refers to what, as the store knows it.
+    let closure = w.ok("nix-store", &["-qR", out.trim()]);
+    assert_eq!(closure.lines().count(), 2, "{closure}");
+    let deriver = w.ok("nix-store", &["-q", "--deriver", out.trim()]);
+    assert!(deriver.ends_with("-app.drv\n"), "{deriver}");
+    let outputs = w.ok("nivis", &["build", "-f", ".", "lib^*", "--no-link", "--print-out-paths"]);
+    assert_eq!(outputs.lines().count(), 2);
+    // The newer command says it as JSON, too, and its links are named after outputs.
+    let json = w.ok("nivis", &["build", "-f", ".", "lib^out,dev", "--json", "-o", "lib"]);
+    assert!(json.contains("\"outputs\":{\"dev\":\"/nix/store/"), "{json}");
+    assert!(w.dir.path().join("lib-dev").is_symlink());
+    // Built again, the result is the same.
+    w.ok("nix-build", &["-A", "app", "--check", "--no-out-link"]);
+    w.ok("nix-store", &["--verify", "--check-contents"]);
+}
+
+#[test]
+fn failures_are_told() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "fail.nix",
+        r#"import ./sh.nix { name = "bad"; script = "echo first; echo last words >&2; exit 3"; }"#,
+    );
+    let failed = w.run("nivis", &["build", "-f", "fail.nix", "--no-link"]);
+    assert_eq!(failed.status, 1.max(failed.status), "{failed:?}");
+    assert_eq!(failed.status, 1 + 99, "{failed:?}");
+    assert!(failed.err.contains("last words"), "{failed:?}");
+    assert!(failed.err.contains("exit code 3"), "{failed:?}");
+    let drv = w.ok("nix-instantiate", &["fail.nix", "--no-gc-warning"]);
+    assert_eq!(w.ok("nivis", &["log", drv.trim()]), "first\nlast words\n");
+    assert_eq!(w.ok("nix-store", &["-l", drv.trim()]), "first\nlast words\n");
+}
+
+#[test]
+fn fixed_outputs_right_and_wrong() {
+    let Some(w) = World::new() else { return };
+    let text = r#"{ hash }: import ./sh.nix {
+        name = "fixed"; script = "echo hello > $out";
+        outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = hash;
+      }"#;
+    w.dir.write("fixed.nix", text);
+    w.dir.write("hello", "hello\n");
+    let right = w.ok("nix-hash", &["--flat", "--type", "sha256", "--sri", "hello"]);
+    let right = right.trim();
+    let out = w.ok(
+        "nix-build",
+        &["fixed.nix", "--argstr", "hash", right, "--no-out-link"],
+    );
+    assert_eq!(w.read(&out), "hello\n");
+    let wrong = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let failed = w.run(
+        "nix-build",
+        &["fixed.nix", "--argstr", "hash", wrong, "--no-out-link"],
+    );
+    assert_eq!(failed.status, 102, "{failed:?}");
+    assert!(failed.err.contains("hash mismatch in fixed-output derivation"));
+    assert!(failed.err.contains(right) && failed.err.contains(wrong), "{failed:?}");
+}
+
+#[test]
+fn import_from_derivation() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "ifd.nix",
+        r#"let made = import ./sh.nix { name = "made.nix"; script = "echo '{ x = 20; y = 22; }' > $out"; };
+           in import ./sh.nix {
+             name = "sum";
+             sum = (import made).x + (import "${made}").y;
+             script = "echo $sum > $out";
+           }"#,
+    );
+    let out = w.ok("nix-build", &["ifd.nix", "--no-out-link"]);
+    assert_eq!(w.read(&out), "42\n");
+    let text = w.ok(
+        "nivis",
+        &["eval", "--read-write-mode", "-f", "ifd.nix", "sum", "--raw"],
+    );
+    assert_eq!(text, "42");
+    let failed = w.run(
+        "nix-instantiate",
+        &["ifd.nix", "--no-allow-import-from-derivation"],
+    );
+    assert_eq!(failed.status, 1);
+    assert!(
+        failed.err.contains(
+            "during evaluation because the option 'allow-import-from-derivation' is disabled"
+        ),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn structured_attributes() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "structured.nix",
+        r#"import ./sh.nix {
+             name = "structured"; __structuredAttrs = true;
+             list = [ "a b" "c" ];
+             script = ". \"$NIX_ATTRS_SH_FILE\" 2>/dev/null; read -r line < \"$NIX_ATTRS_JSON_FILE\"; echo \"$line\" > \"$(grep -o '/nix/store/[^\"]*-structured' \"$NIX_ATTRS_JSON_FILE\" | head -n1)\"";
+           }"#,
+    );
+    let out = w.ok("nix-build", &["structured.nix", "--no-out-link"]);
+    assert!(w.read(&out).contains("\"list\":[\"a b\",\"c\"]"));
+}
+
+#[test]
+fn garbage_and_roots() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "two.nix",
+        r#"rec {
+             a = import ./sh.nix { name = "a"; script = "echo a > $out"; };
+             b = import ./sh.nix { name = "b"; inherit a; script = "echo $a > $out"; };
+             c = import ./sh.nix { name = "c"; script = "echo c > $out"; };
+           }"#,
+    );
+    let paths = w.ok("nix-build", &["two.nix", "-A", "b", "-o", "kept"]);
+    let (b, a) = (paths.trim(), w.read(&paths));
+    let a = a.trim();
+    let c = w.ok("nix-build", &["two.nix", "-A", "c", "--no-out-link"]);
+    let dead = w.ok("nivis", &["gc", "--print-dead"]);
+    assert!(dead.contains(c.trim()) && !dead.contains(b), "{dead}");
+    let roots = w.ok("nix-store", &["--gc", "--print-roots"]);
+    assert!(roots.contains(&format!("/pwd/kept -> {b}")), "{roots}");
+    let refused = w.run("nix-store", &["--delete", a]);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    let said = w.ok("nivis", &["gc"]);
+    assert!(said.contains("store paths deleted, "), "{said}");
+    assert!(w.exists(a) && w.exists(b) && !w.exists(&c));
+    // Without its root, everything goes.
+    std::fs::remove_file(w.dir.path().join("kept")).expect("the link");
+    w.ok("nix-collect-garbage", &["-d"]);
+    assert!(!w.exists(a) && !w.exists(b));
+    assert_eq!(w.ok("nivis", &["path-info", "--all"]), "");
+    w.ok("nix-store", &["--verify", "--check-contents"]);
+}
+
+#[test]
+fn plans_and_progress_for_programs() {
+    let Some(w) = World::new() else { return };
+    w.dir.write(
+        "p.nix",
+        r#"import ./sh.nix { name = "p"; script = "echo some output; echo > $out"; }"#,
+    );
+    let plan = w.run("nix-build", &["p.nix", "--dry-run"]);
+    assert!(plan.err.starts_with("this derivation will be built:\n  /nix/store/"), "{plan:?}");
+    let built = w.run("nix-build", &["p.nix", "--no-out-link", "--log-format", "internal-json"]);
+    let lines: Vec<&str> = built.err.lines().collect();
+    assert!(lines.iter().all(|l| l.starts_with("@nix {\"action\":\"")), "{built:?}");
+    let has = |part: &str| assert!(lines.iter().any(|l| l.contains(part)), "{part}: {built:?}");
+    has("\"type\":105");
+    has("\"action\":\"result\",\"fields\":[\"some output\"]");
+    has("\"action\":\"stop\"");
+}
+
+#[test]
+fn stores_are_filled_read_and_emptied_without_builds() {
+    let dir = Folder::new();
+    let store = dir.path().join("root").display().to_string();
+    let run = |name: &str, args: &[&str]| {
+        let outcome = dir.named(name, &[args, &["--store", &store]].concat(), &[], "");
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        outcome.out
+    };
+    dir.write("tree/file", "text").write("tree/sub/other", "more");
+    let path = run("nivis", &["store", "add", "tree"]);
+    let path = path.trim();
+    assert_eq!(run("nivis", &["store", "cat", &format!("{path}/sub/other")]), "more");
+    assert_eq!(run("nix-store", &["--add", "tree"]).trim(), path);
+    assert_eq!(run("nivis", &["store", "ls", "-R", path]), "./file\n./sub\n./sub/other\n");
+    let info = run("nivis", &["path-info", "--json", "--json-format", "2", path]);
+    assert!(info.contains("\"narSize\":") && info.contains("\"version\":2"), "{info}");
+    let hash = run("nix-store", &["-q", "--hash", path]);
+    let computed = run("nivis", &["hash", "path", "tree", "--format", "nix32"]);
+    assert_eq!(hash.trim(), format!("sha256:{}", computed.trim()));
+    assert_eq!(run("nix-store", &["-q", "--requisites", path]).trim(), path);
+    run("nix-store", &["--verify", "--check-contents"]);
+    assert!(run("nix-store", &["--gc", "--print-dead"]).contains(path));
+    assert!(run("nix-collect-garbage", &[]).starts_with("1 store paths deleted, "));
+    let json = run("nivis", &["store", "info", "--json"]);
+    assert!(json.contains("\"storeDir\":\"/nix/store\""), "{json}");
+    let missing = dir.named("nix-store", &["-q", "--hash", path, "--store", &store], &[], "");
+    assert_eq!(missing.error(), format!("error: path '{path}' is not valid"));
+}
