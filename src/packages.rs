@@ -77,12 +77,12 @@ impl Package {
 
 /// What is left to look at.
 enum Task {
-    /// Calls a value automatically and looks through it.
-    Search(Value, String),
+    /// Calls a value automatically and looks through it. With how many sets and lists it is in.
+    Search(Value, String, u32),
     /// An attribute: looked through only if it says `recurseForDerivations`, or if the set combines channels.
-    Attr(Value, String, bool),
+    Attr(Value, String, bool, u32),
     /// A list's element.
-    Element(Value, String),
+    Element(Value, String, u32),
 }
 
 /// All derivations in a value: itself, or those in a set (one level, deeper where `recurseForDerivations`
@@ -99,7 +99,7 @@ pub fn find_packages(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Ve
     };
     // Values are reached from the root kept here, from automatic calls' results kept in `roots`, or from packages.
     search.roots.push(m.root(value));
-    let mut tasks = vec![Task::Search(value, String::new())];
+    let mut tasks = vec![Task::Search(value, String::new(), 0)];
     let mut result = Ok(());
     while let Some(task) = tasks.pop() {
         result = search.step(m, task, &mut tasks);
@@ -131,25 +131,32 @@ struct Search {
 impl Search {
     fn step(&mut self, m: &mut Machine, task: Task, tasks: &mut Vec<Task>) -> Result<()> {
         match task {
-            Task::Search(value, path) => {
+            Task::Search(value, path, depth) => {
+                // A set may contain itself.
+                if depth >= m.settings.max_call_depth {
+                    return Err(Error::new(
+                        ErrorKind::CallDepth,
+                        "stack overflow; max-call-depth exceeded",
+                    ));
+                }
                 let called = auto_call(m, self.args, value)?;
                 let called = m.force(called)?;
                 self.roots.push(m.root(called));
                 if self.derivation(m, called, &path)? {
                     return Ok(());
                 }
-                self.open(m, called, &path, tasks)
+                self.open(m, called, &path, depth + 1, tasks)
             }
-            Task::Element(value, path) => {
+            Task::Element(value, path, depth) => {
                 let value = m.force(value)?;
                 if !self.derivation(m, value, &path)? {
-                    tasks.push(Task::Search(value, path));
+                    tasks.push(Task::Search(value, path, depth));
                 }
                 Ok(())
             }
-            Task::Attr(value, path, all) => {
+            Task::Attr(value, path, all, depth) => {
                 if all {
-                    tasks.push(Task::Search(value, path));
+                    tasks.push(Task::Search(value, path, depth));
                     return Ok(());
                 }
                 let in_attr = |e: Error, path: &str| {
@@ -171,7 +178,7 @@ impl Search {
                 if let Some(flag) = value.as_attrs().and_then(|a| a.get(symbol)) {
                     let flag = m.force(flag).map_err(|e| in_attr(e, &path))?;
                     if m.want_bool(flag).map_err(|e| in_attr(e, &path))? {
-                        tasks.push(Task::Search(value, path));
+                        tasks.push(Task::Search(value, path, depth));
                     }
                 }
                 Ok(())
@@ -185,6 +192,7 @@ impl Search {
         m: &mut Machine,
         value: Value,
         path: &str,
+        depth: u32,
         tasks: &mut Vec<Task>,
     ) -> Result<()> {
         if let Some(attrs) = value.as_attrs() {
@@ -193,7 +201,7 @@ impl Search {
             for (symbol, value, _) in m.sorted_attrs(attrs).into_iter().rev() {
                 let name = m.symbols.text(symbol);
                 if is_component(&name) {
-                    tasks.push(Task::Attr(value, join(path, &name), all));
+                    tasks.push(Task::Attr(value, join(path, &name), all, depth));
                 }
             }
             return Ok(());
@@ -201,7 +209,7 @@ impl Search {
         if let Some(list) = value.as_list() {
             for i in (0..list.len()).rev() {
                 let value = list.get(i).unwrap_or(Value::NULL);
-                tasks.push(Task::Element(value, join(path, &i.to_string())));
+                tasks.push(Task::Element(value, join(path, &i.to_string()), depth));
             }
             return Ok(());
         }

@@ -76,7 +76,11 @@ pub fn run(common: &Common, args: &CopyArgs) -> Result<(), Failure> {
             Level::Info,
             ActivityKind::CopyPath,
             format!("copying path '{text}' to '{}'", uris[1]),
-            vec![text.as_str().into(), uris[0].as_str().into(), uris[1].as_str().into()],
+            vec![
+                text.as_str().into(),
+                uris[0].as_str().into(),
+                uris[1].as_str().into(),
+            ],
         );
         copy(&from, &to, path)?;
     }

@@ -5,10 +5,10 @@ use crate::session::{Common, Failure, print, read_stdin};
 use crate::store_access;
 use crate::store_command::derivations;
 use clap::{Args, Subcommand};
-use nivis_store::{Derivation, DerivationOutput};
 use nivis_store::derivation::LoadingHashes;
 use nivis_store::derivation::show_derivations;
 use nivis_store::json::Json;
+use nivis_store::{Derivation, DerivationKind, DerivationOutput};
 use std::collections::BTreeMap;
 
 #[derive(Subcommand)]
@@ -68,6 +68,18 @@ pub fn show(mut common: Common, args: &ShowArgs) -> Result<(), Failure> {
 
 fn add(common: &Common, dry_run: bool) -> Result<(), Failure> {
     let drv = Derivation::from_json(&Json::parse(read_stdin()?)?)?;
+    let features = common.settings.list("experimental-features");
+    let needed = match drv.kind()? {
+        DerivationKind::CaFloating => Some("ca-derivations"),
+        DerivationKind::Impure => Some("impure-derivations"),
+        _ if drv.has_dynamic_inputs() => Some("dynamic-derivations"),
+        _ => None,
+    };
+    if let Some(needed) = needed.filter(|n| !features.iter().any(|f| f == n)) {
+        return Err(Failure::Other(format!(
+            "experimental Nix feature '{needed}' is disabled; add '--extra-experimental-features {needed}' to enable it"
+        )));
+    }
     let store = store_access::open(common)?;
     let dir = store.store_dir();
     // The paths that it claims must be those that follow from it.

@@ -5,8 +5,9 @@ use crate::progress::LogFormat;
 use crate::session::{Common, Failure, io_text, print};
 use crate::store_access::{self, info};
 use clap::Args;
-use nivis_store::local::{GcAction, GcOptions, LocalStore, render_size};
+use nivis_store::local::{GcAction, GcOptions, GcStage, LocalStore, StageHook, render_size};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
@@ -123,7 +124,9 @@ pub fn number_of(flag: &str, text: &str) -> Result<u64, Failure> {
 /// # Errors
 /// When something cannot be deleted.
 pub fn collect(store: &LocalStore, options: &GcOptions, count_only: bool) -> Result<(), Failure> {
-    let results = store.collect_garbage(options)?;
+    let mut options = options.clone();
+    options.stage = stage_hook();
+    let results = store.collect_garbage(&options)?;
     let deletes = !matches!(options.action, GcAction::ReturnLive | GcAction::ReturnDead);
     let text = if deletes {
         format!(
@@ -137,6 +140,26 @@ pub fn collect(store: &LocalStore, options: &GcOptions, count_only: bool) -> Res
         results.paths.iter().map(|p| format!("{p}\n")).collect()
     };
     print(text.as_bytes())
+}
+
+/// Lets others wait for moments of a collection, as Nix does: a pipe that is named in the environment is read then,
+/// which waits until somebody writes to it.
+fn stage_hook() -> Option<StageHook> {
+    let locked = std::env::var_os("_NIX_TEST_GC_SYNC_1");
+    let found = std::env::var_os("_NIX_TEST_GC_SYNC_2");
+    if locked.is_none() && found.is_none() {
+        return None;
+    }
+    Some(Arc::new(move |stage| {
+        let pipe = match stage {
+            GcStage::Locked => &locked,
+            GcStage::RootsFound => &found,
+        };
+        if let Some(pipe) = pipe {
+            // What is read does not matter, nor whether it can be.
+            let _ = std::fs::read(pipe);
+        }
+    }))
 }
 
 /// Deletes old generations of all profiles: all but the current one of each, or those that were replaced long ago.

@@ -284,6 +284,9 @@ fn outputs_to_install(m: &mut Machine, package: &Package) -> Result<BTreeSet<Out
                     "this derivation has bad 'meta.outputsToInstall': it has no output '{name}'"
                 )));
             }
+            if wanted.is_empty() {
+                return Ok(["out"].map(OutputName::from).into());
+            }
             Ok(wanted)
         }
         None => Ok(all),

@@ -57,22 +57,14 @@ pub fn log_of(store: &LocalStore, path: &StorePath) -> Result<Vec<u8>, Failure> 
             .and_then(|info| info.deriver)
             .ok_or_else(unavailable)?,
     };
-    let (folder, name) = drv.base_name().split_at(2);
-    let file = store.config().log_dir.join("drvs").join(folder).join(name);
-    let mut compressed = file.clone().into_os_string();
-    compressed.push(".bz2");
-    let fail = |e: std::io::Error| {
-        Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e)))
-    };
-    if let Ok(text) = std::fs::read(&file) {
-        return Ok(text);
-    }
-    let Ok(packed) = std::fs::File::open(&compressed) else {
-        return Err(unavailable());
-    };
+    let mut log = nivis_store::build::open_log(store, &drv)?.ok_or_else(unavailable)?;
     let mut text = Vec::new();
-    bzip2::read::MultiBzDecoder::new(packed)
-        .read_to_end(&mut text)
-        .map_err(fail)?;
+    log.read_to_end(&mut text).map_err(|e| {
+        Failure::Other(format!(
+            "cannot read the log of '{}': {}",
+            store.print(&drv),
+            io_text(&e)
+        ))
+    })?;
     Ok(text)
 }

@@ -5,8 +5,8 @@ use crate::session::{Common, Failure};
 use nivis::keeper::{ImportFromDerivation, LazyStore};
 use nivis_store::build::events::{Level, Observer};
 use nivis_store::build::{
-    BuildMode, BuildReport, BuildRequest, BuildResult, BuildSettings, Builder, DrvRef, ExternalBuilder,
-    Outputs, SandboxMode, SandboxPath,
+    BuildMode, BuildReport, BuildRequest, BuildResult, BuildSettings, Builder, DrvRef,
+    ExternalBuilder, Outputs, SandboxMode, SandboxPath,
 };
 use nivis_store::json::Json;
 use nivis_store::local::{LocalStore, StoreConfig};

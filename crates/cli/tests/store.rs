@@ -41,7 +41,10 @@ impl World {
         let why = tried.err.to_lowercase();
         let known = ["namespace", "sandbox", "operation not permitted", "/bin/sh"];
         assert!(known.iter().any(|k| why.contains(k)), "{tried:?}");
-        eprintln!("skipped: nothing can be built on this machine: {}", tried.err);
+        eprintln!(
+            "skipped: nothing can be built on this machine: {}",
+            tried.err
+        );
         None
     }
 
@@ -60,7 +63,8 @@ impl World {
             "false",
         ];
         let env = [("PATH", "/bin:/usr/bin"), ("NIX_STATE_DIR", "")];
-        self.dir.named(name, &[args, &common].concat(), &env[..1], "")
+        self.dir
+            .named(name, &[args, &common].concat(), &env[..1], "")
     }
 
     /// Output of a command that succeeded.
@@ -110,17 +114,36 @@ fn a_chain_with_several_outputs() {
     assert_eq!(link.display().to_string(), out.trim());
     // The second time there is nothing to do.
     let again = w.run("nix-build", &["-A", "app"]);
-    assert_eq!((again.status, again.err.as_str(), &again.out), (0, "", &out));
+    assert_eq!(
+        (again.status, again.err.as_str(), &again.out),
+        (0, "", &out)
+    );
     // What refers to what, as the store knows it.
     let closure = w.ok("nix-store", &["-qR", out.trim()]);
     assert_eq!(closure.lines().count(), 2, "{closure}");
     let deriver = w.ok("nix-store", &["-q", "--deriver", out.trim()]);
     assert!(deriver.ends_with("-app.drv\n"), "{deriver}");
-    let outputs = w.ok("nivis", &["build", "-f", ".", "lib^*", "--no-link", "--print-out-paths"]);
+    let outputs = w.ok(
+        "nivis",
+        &[
+            "build",
+            "-f",
+            ".",
+            "lib^*",
+            "--no-link",
+            "--print-out-paths",
+        ],
+    );
     assert_eq!(outputs.lines().count(), 2);
     // The newer command says it as JSON, too, and its links are named after outputs.
-    let json = w.ok("nivis", &["build", "-f", ".", "lib^out,dev", "--json", "-o", "lib"]);
-    assert!(json.contains("\"outputs\":{\"dev\":\"/nix/store/"), "{json}");
+    let json = w.ok(
+        "nivis",
+        &["build", "-f", ".", "lib^out,dev", "--json", "-o", "lib"],
+    );
+    assert!(
+        json.contains("\"outputs\":{\"dev\":\"/nix/store/"),
+        "{json}"
+    );
     assert!(w.dir.path().join("lib-dev").is_symlink());
     // Built again, the result is the same.
     w.ok("nix-build", &["-A", "app", "--check", "--no-out-link"]);
@@ -141,7 +164,10 @@ fn failures_are_told() {
     assert!(failed.err.contains("exit code 3"), "{failed:?}");
     let drv = w.ok("nix-instantiate", &["fail.nix", "--no-gc-warning"]);
     assert_eq!(w.ok("nivis", &["log", drv.trim()]), "first\nlast words\n");
-    assert_eq!(w.ok("nix-store", &["-l", drv.trim()]), "first\nlast words\n");
+    assert_eq!(
+        w.ok("nix-store", &["-l", drv.trim()]),
+        "first\nlast words\n"
+    );
 }
 
 #[test]
@@ -153,7 +179,10 @@ fn fixed_outputs_right_and_wrong() {
       }"#;
     w.dir.write("fixed.nix", text);
     w.dir.write("hello", "hello\n");
-    let right = w.ok("nix-hash", &["--flat", "--type", "sha256", "--sri", "hello"]);
+    let right = w.ok(
+        "nix-hash",
+        &["--flat", "--type", "sha256", "--sri", "hello"],
+    );
     let right = right.trim();
     let out = w.ok(
         "nix-build",
@@ -166,8 +195,15 @@ fn fixed_outputs_right_and_wrong() {
         &["fixed.nix", "--argstr", "hash", wrong, "--no-out-link"],
     );
     assert_eq!(failed.status, 102, "{failed:?}");
-    assert!(failed.err.contains("hash mismatch in fixed-output derivation"));
-    assert!(failed.err.contains(right) && failed.err.contains(wrong), "{failed:?}");
+    assert!(
+        failed
+            .err
+            .contains("hash mismatch in fixed-output derivation")
+    );
+    assert!(
+        failed.err.contains(right) && failed.err.contains(wrong),
+        "{failed:?}"
+    );
 }
 
 #[test]
@@ -186,9 +222,9 @@ fn import_from_derivation() {
     assert_eq!(w.read(&out), "42\n");
     let text = w.ok(
         "nivis",
-        &["eval", "--read-write-mode", "-f", "ifd.nix", "sum", "--raw"],
+        &["eval", "--read-write-mode", "-f", "ifd.nix", "sum"],
     );
-    assert_eq!(text, "42");
+    assert_eq!(text, "42\n");
     let failed = w.run(
         "nix-instantiate",
         &["ifd.nix", "--no-allow-import-from-derivation"],
@@ -210,7 +246,11 @@ fn structured_attributes() {
         r#"import ./sh.nix {
              name = "structured"; __structuredAttrs = true;
              list = [ "a b" "c" ];
-             script = ". \"$NIX_ATTRS_SH_FILE\" 2>/dev/null; read -r line < \"$NIX_ATTRS_JSON_FILE\"; echo \"$line\" > \"$(grep -o '/nix/store/[^\"]*-structured' \"$NIX_ATTRS_JSON_FILE\" | head -n1)\"";
+             script = ''
+               read -r line < "$NIX_ATTRS_JSON_FILE" || true
+               path=''${line#*'"out":"'}
+               echo "$line" > "''${path%%'"'*}"
+             '';
            }"#,
     );
     let out = w.ok("nix-build", &["structured.nix", "--no-out-link"]);
@@ -257,10 +297,20 @@ fn plans_and_progress_for_programs() {
         r#"import ./sh.nix { name = "p"; script = "echo some output; echo > $out"; }"#,
     );
     let plan = w.run("nix-build", &["p.nix", "--dry-run"]);
-    assert!(plan.err.starts_with("this derivation will be built:\n  /nix/store/"), "{plan:?}");
-    let built = w.run("nix-build", &["p.nix", "--no-out-link", "--log-format", "internal-json"]);
+    assert!(
+        plan.err
+            .starts_with("this derivation will be built:\n  /nix/store/"),
+        "{plan:?}"
+    );
+    let built = w.run(
+        "nix-build",
+        &["p.nix", "--no-out-link", "--log-format", "internal-json"],
+    );
     let lines: Vec<&str> = built.err.lines().collect();
-    assert!(lines.iter().all(|l| l.starts_with("@nix {\"action\":\"")), "{built:?}");
+    assert!(
+        lines.iter().all(|l| l.starts_with("@nix {\"action\":\"")),
+        "{built:?}"
+    );
     let has = |part: &str| assert!(lines.iter().any(|l| l.contains(part)), "{part}: {built:?}");
     has("\"type\":105");
     has("\"action\":\"result\",\"fields\":[\"some output\"]");
@@ -276,14 +326,27 @@ fn stores_are_filled_read_and_emptied_without_builds() {
         assert_eq!(outcome.status, 0, "{outcome:?}");
         outcome.out
     };
-    dir.write("tree/file", "text").write("tree/sub/other", "more");
+    dir.write("tree/file", "text")
+        .write("tree/sub/other", "more");
     let path = run("nivis", &["store", "add", "tree"]);
     let path = path.trim();
-    assert_eq!(run("nivis", &["store", "cat", &format!("{path}/sub/other")]), "more");
+    assert_eq!(
+        run("nivis", &["store", "cat", &format!("{path}/sub/other")]),
+        "more"
+    );
     assert_eq!(run("nix-store", &["--add", "tree"]).trim(), path);
-    assert_eq!(run("nivis", &["store", "ls", "-R", path]), "./file\n./sub\n./sub/other\n");
-    let info = run("nivis", &["path-info", "--json", "--json-format", "2", path]);
-    assert!(info.contains("\"narSize\":") && info.contains("\"version\":2"), "{info}");
+    assert_eq!(
+        run("nivis", &["store", "ls", "-R", path]),
+        "./file\n./sub\n./sub/other\n"
+    );
+    let info = run(
+        "nivis",
+        &["path-info", "--json", "--json-format", "2", path],
+    );
+    assert!(
+        info.contains("\"narSize\":") && info.contains("\"version\":2"),
+        "{info}"
+    );
     let hash = run("nix-store", &["-q", "--hash", path]);
     let computed = run("nivis", &["hash", "path", "tree", "--format", "nix32"]);
     assert_eq!(hash.trim(), format!("sha256:{}", computed.trim()));
@@ -293,6 +356,14 @@ fn stores_are_filled_read_and_emptied_without_builds() {
     assert!(run("nix-collect-garbage", &[]).starts_with("1 store paths deleted, "));
     let json = run("nivis", &["store", "info", "--json"]);
     assert!(json.contains("\"storeDir\":\"/nix/store\""), "{json}");
-    let missing = dir.named("nix-store", &["-q", "--hash", path, "--store", &store], &[], "");
-    assert_eq!(missing.error(), format!("error: path '{path}' is not valid"));
+    let missing = dir.named(
+        "nix-store",
+        &["-q", "--hash", path, "--store", &store],
+        &[],
+        "",
+    );
+    assert_eq!(
+        missing.error(),
+        format!("error: path '{path}' is not valid")
+    );
 }
