@@ -334,7 +334,7 @@ impl Builder {
     /// Errors of dependencies are told to the observer as they happen; with several failed requests so are theirs.
     /// The error of a single failed request is in its result only.
     pub fn build(&self, requests: &[BuildRequest], mode: BuildMode) -> BuildReport {
-        let realise = Activity::start(
+        let _realise = Activity::start(
             &self.observer,
             0,
             Level::Error,
@@ -355,7 +355,8 @@ impl Builder {
             settings: self.settings.clone(),
             observer: self.observer.clone(),
             cancel: self.calls.begin(),
-            activity: realise.id(),
+            // As in Nix, builds have no parent in the log.
+            activity: 0,
             sandbox: self.sandbox.clone(),
             good: Mutex::default(),
             collecting: Mutex::default(),
