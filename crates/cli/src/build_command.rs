@@ -18,6 +18,9 @@ pub struct BuildArgs {
     installables: Vec<String>,
     #[command(flatten)]
     source: SourceArgs,
+    /// More of them are on standard input
+    #[arg(long)]
+    stdin: bool,
     /// Where the link to the result is made
     #[arg(short, long, value_name = "PATH", default_value = "result")]
     out_link: String,
@@ -56,12 +59,15 @@ enum Built {
 /// # Errors
 /// What evaluation or a build fails with.
 pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
-    let wanted = installable::resolve(
-        &mut common,
-        &args.source,
-        &args.installables,
-        Drv::ItselfWithAdvice,
-    )?;
+    let mut named = args.installables.clone();
+    if args.stdin {
+        named.extend(installable::from_stdin()?);
+    }
+    let wanted = if named.is_empty() && args.stdin {
+        Vec::new()
+    } else {
+        installable::resolve(&mut common, &args.source, &named, Drv::ItselfWithAdvice)?
+    };
     let store = store_access::open(&common)?;
     if args.dry_run {
         crate::missing::find(&store, &wanted)?.print_always(&store)?;
@@ -81,7 +87,11 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         _ => BuildMode::Normal,
     };
     let settings = store_access::build_settings(&common)?;
-    let results = store_access::build_all(&store, settings, &wanted, mode)?;
+    // How a build failed is not told by the status of this command.
+    let results = store_access::build_all(&store, settings, &wanted, mode).map_err(|e| match e {
+        Failure::Build(message, _) => Failure::Build(message, 1),
+        e => e,
+    })?;
     let mut built = Vec::new();
     for (wanted, result) in wanted.into_iter().zip(results) {
         built.push(match wanted {

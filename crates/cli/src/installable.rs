@@ -45,7 +45,7 @@ impl Spec {
             return Ok((what, Spec::Explicit(Outputs::All)));
         }
         let names: BTreeSet<OutputName> = outputs.split(',').map(OutputName::from).collect();
-        if names.iter().any(|n| n.is_empty()) {
+        if names.iter().any(|n| nivis_store::store_path::check_name(n).is_err()) {
             return Err(Failure::Other(format!(
                 "invalid outputs specifier '{text}'"
             )));
@@ -61,6 +61,16 @@ pub enum Drv {
     ItselfWithAdvice,
     /// The file itself.
     Itself,
+}
+
+/// Arguments from standard input, separated by white space.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn from_stdin() -> Result<Vec<String>, Failure> {
+    let text = String::from_utf8(crate::session::read_stdin()?)
+        .map_err(|_| Failure::Other("standard input is not UTF-8".to_string()))?;
+    Ok(text.split_whitespace().map(String::from).collect())
 }
 
 /// What arguments name, in their order; evaluates where that is needed.
@@ -211,21 +221,21 @@ fn single_string(m: &mut Machine, value: Value) -> Result<Wanted, Failure> {
     let text = m.want_string(value)?;
     let dir = StoreDir::new(&m.settings.store_dir)?;
     let elements: Vec<ContextElement> = m.contexts.elements(text.context()).cloned().collect();
-    let wrong = |why: &str| {
-        Failure::Other(format!(
-            "string '{}' {why}, so it does not name one thing to build",
-            text.to_text()
-        ))
-    };
+    let wrong = |why: String| Failure::Other(format!("string '{}' {why}", text.to_text()));
     let [element] = elements.as_slice() else {
-        return Err(wrong(match elements.len() {
-            0 => "has no context",
-            _ => "has several elements of context",
-        }));
+        return Err(wrong(format!(
+            "has {} entries in its context. It should only have exactly one entry",
+            elements.len()
+        )));
     };
     Ok(match element {
         ContextElement::Path(path) => Wanted::Path(dir.parse(path)?),
-        ContextElement::DrvDeep(_) => return Err(wrong("has a derivation's closure as context")),
+        ContextElement::DrvDeep(_) => {
+            return Err(wrong(
+                "has a context which refers to a complete source and binary closure. This is not supported at this time"
+                    .to_string(),
+            ));
+        }
         ContextElement::Output { drv, output } => {
             let mut drv = DrvRef::Path(dir.parse(drv)?);
             let output = String::from_utf8_lossy(output);

@@ -130,7 +130,17 @@ impl Common {
         let bars = matches!(format, Bar | BarWithLogs) && std::io::stderr().is_terminal();
         let usual = if bars { Level::Notice } else { Level::Info };
         let level = (usual as i8).saturating_add(self.louder);
-        progress::start(format, progress::level_of(level));
+        let path = self.settings.get("json-log-path").filter(|p| !p.is_empty());
+        let log = path.map(|path| progress::open_log(Path::new(path)));
+        let (log, failed) = match log {
+            Some(Err(e)) => (None, Some(io_text(&e))),
+            Some(Ok(log)) => (Some(log), None),
+            None => (None, None),
+        };
+        progress::start(format, progress::level_of(level), log);
+        if let Some(failed) = failed {
+            warn(&format!("cannot open 'json-log-path': {failed}"));
+        }
         for warning in &self.settings.warnings {
             warn(warning);
         }

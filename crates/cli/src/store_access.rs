@@ -10,7 +10,7 @@ use nivis_store::build::{
 };
 use nivis_store::json::Json;
 use nivis_store::local::{LocalStore, StoreConfig};
-use nivis_store::{OutputName, StoreDir, StorePath};
+use nivis_store::{ErrorKind, OutputName, StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,7 +75,12 @@ pub fn lazy(common: &Common) -> Result<LazyStore, Failure> {
 /// # Errors
 /// When it cannot be opened.
 pub fn open(common: &Common) -> Result<Arc<LocalStore>, Failure> {
-    Ok(lazy(common)?.get()?)
+    lazy(common)?.get().map_err(|e| match e.kind() {
+        ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => Failure::Other(format!(
+            "{e}\nThis command may have been run as non-root in a single-user Nix installation, or the Nix daemon may have crashed."
+        )),
+        _ => e.into(),
+    })
 }
 
 /// How things are built: the settings that concern it.

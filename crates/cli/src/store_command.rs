@@ -14,7 +14,6 @@ use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore, PathIn
 use nivis_store::nar::FileSystem;
 use nivis_store::{ContentAddressMethod, HashAlgorithm, HashFormat, StorePath, ingest};
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -192,11 +191,7 @@ impl PathsArgs {
     ) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
         let mut args = self.installables.clone();
         if self.stdin {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
-            args.extend(text.split_whitespace().map(String::from));
+            args.extend(installable::from_stdin()?);
         }
         if self.all {
             if !args.is_empty() {

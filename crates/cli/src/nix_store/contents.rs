@@ -9,7 +9,11 @@ use crate::store_access::{self, Wanted};
 use nivis_store::build::events::Level;
 use nivis_store::build::{BuildMode, BuildRequest, BuildSettings};
 use nivis_store::local::{LocalStore, VerifyOptions, render_size};
-use nivis_store::{ContentAddressMethod, Error, ErrorKind, HashAlgorithm, HashFormat, StorePath};
+use nivis_store::nar::FileSystem;
+use nivis_store::{
+    ContentAddressMethod, Error, ErrorKind, HashAlgorithm, HashFormat, StorePath, StoreReferences,
+    ingest,
+};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,9 +47,39 @@ impl Run {
         for file in files {
             let path = without_links_on_the_way(Path::new(file))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            self.say(&self.store.add_path(&path, &name, method, algorithm)?)?;
+            let added = match self.store.config().read_only {
+                true => self.already_there(&path, &name, method, algorithm)?,
+                false => self.store.add_path(&path, &name, method, algorithm)?,
+            };
+            self.say(&added)?;
         }
         Ok(())
+    }
+
+    /// What is valid already can be added to a store that cannot be written.
+    fn already_there(
+        &self,
+        file: &Path,
+        name: &str,
+        method: ContentAddressMethod,
+        algorithm: HashAlgorithm,
+    ) -> Result<StorePath, Failure> {
+        let node = FileSystem::node(file);
+        let content = ingest::hash_tree(&mut FileSystem, &node, method, algorithm)?;
+        let dir = self.store.store_dir();
+        let path = dir.make_content_path(name, &content, &StoreReferences::none())?;
+        if self.store.is_valid(&path)? {
+            return Ok(path);
+        }
+        let folder = &self.store.config().real_store_dir;
+        let why = match nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK) {
+            Ok(()) => "attempt to write a readonly database".to_string(),
+            Err(e) => e.desc().to_string(),
+        };
+        Err(Failure::Other(format!(
+            "cannot add '{}' to a store that is opened read-only: {why}",
+            dir.print(&path)
+        )))
     }
 
     pub(super) fn export(&self) -> Result<(), Failure> {

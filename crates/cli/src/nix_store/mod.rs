@@ -13,7 +13,7 @@ use crate::store_access::{self, follow_links};
 use nivis_store::build::BuildSettings;
 use nivis_store::local::LocalStore;
 use nivis_store::{Hash, HashAlgorithm, StorePath};
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -124,11 +124,7 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
     }
     let operation = operation.ok_or_else(|| usage("no operation specified"))?;
     if from_stdin && !matches!(operation, Operation::Import | Operation::Restore) {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
-        args.extend(text.split_whitespace().map(String::from));
+        args.extend(crate::installable::from_stdin()?);
     }
     common.start_reporter(LogFormat::RawWithLogs);
     // These two need no store.

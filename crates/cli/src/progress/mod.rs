@@ -48,6 +48,8 @@ pub struct Reporter {
     format: LogFormat,
     verbosity: Level,
     colours: bool,
+    /// Where everything is written as JSON besides (`json-log-path`).
+    log: Option<Mutex<Box<dyn Write + Send>>>,
     state: Mutex<State>,
 }
 
@@ -61,8 +63,23 @@ struct State {
 static REPORTER: OnceLock<Arc<Reporter>> = OnceLock::new();
 
 /// Sets how everything is shown from now on; only the first call counts.
-pub fn start(format: LogFormat, verbosity: Level) {
-    let _ = REPORTER.set(Arc::new(Reporter::new(format, verbosity)));
+pub fn start(format: LogFormat, verbosity: Level, log: Option<Box<dyn Write + Send>>) {
+    let mut reporter = Reporter::new(format, verbosity);
+    reporter.log = log.map(Mutex::new);
+    let _ = REPORTER.set(Arc::new(reporter));
+}
+
+/// Opens what `json-log-path` names: a file to append to, or a socket.
+///
+/// # Errors
+/// What the system reports.
+pub fn open_log(path: &std::path::Path) -> std::io::Result<Box<dyn Write + Send>> {
+    use std::os::unix::fs::FileTypeExt;
+    if path.metadata().is_ok_and(|m| m.file_type().is_socket()) {
+        return Ok(Box::new(std::os::unix::net::UnixStream::connect(path)?));
+    }
+    let file = std::fs::File::options().create(true).append(true).open(path)?;
+    Ok(Box::new(file))
 }
 
 /// The level with a number; beyond the last one the last one.
@@ -87,6 +104,7 @@ impl Reporter {
             format,
             verbosity,
             colours: terminal && std::env::var_os("NO_COLOR").is_none(),
+            log: None,
             state: Mutex::new(State {
                 bars: bars.then(bars::Bars::new),
                 names: HashMap::new(),
@@ -106,8 +124,26 @@ impl Reporter {
         )
     }
 
+    /// Writes an event to the log that is kept besides.
+    fn keep(&self, line: &str) {
+        if let Some(log) = &self.log {
+            let line = line.strip_prefix("@nix ").unwrap_or(line);
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            // Builds go on when the log cannot be written.
+            let _ = log.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
     /// Shows a line or more, if they matter enough.
     pub fn message(&self, level: Level, text: &str) {
+        if self.log.is_some() {
+            self.keep(&json::message(level, text, (level == Level::Error).then_some(text)));
+        }
+        // Further lines of an error stand under its first one.
+        let text = &match level {
+            Level::Error => text.replace('\n', "\n       "),
+            _ => text.to_string(),
+        };
         if self.format == LogFormat::InternalJson {
             let marked = match level {
                 Level::Error if !text.starts_with("error") => {
@@ -203,6 +239,9 @@ impl Reporter {
 
 impl Observer for Reporter {
     fn event(&self, event: Event) {
+        if self.log.is_some() && !matches!(event, Event::Message { .. }) {
+            self.keep(&json::event(&event));
+        }
         if self.format == LogFormat::InternalJson {
             match event {
                 Event::Message { level, text } => self.message(level, &text),
