@@ -87,11 +87,7 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         _ => BuildMode::Normal,
     };
     let settings = store_access::build_settings(&common)?;
-    // How a build failed is not told by the status of this command.
-    let results = store_access::build_all(&store, settings, &wanted, mode).map_err(|e| match e {
-        Failure::Build(message, _) => Failure::Build(message, 1),
-        e => e,
-    })?;
+    let results = store_access::build_each(&store, settings, &wanted, mode)?;
     let mut built = Vec::new();
     for (wanted, result) in wanted.into_iter().zip(results) {
         built.push(match wanted {

@@ -45,7 +45,10 @@ impl Spec {
             return Ok((what, Spec::Explicit(Outputs::All)));
         }
         let names: BTreeSet<OutputName> = outputs.split(',').map(OutputName::from).collect();
-        if names.iter().any(|n| nivis_store::store_path::check_name(n).is_err()) {
+        if names
+            .iter()
+            .any(|n| nivis_store::store_path::check_name(n).is_err())
+        {
             return Err(Failure::Other(format!(
                 "invalid outputs specifier '{text}'"
             )));

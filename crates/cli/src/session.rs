@@ -339,10 +339,8 @@ pub fn render_options(show_trace: bool) -> RenderOptions {
 pub fn report_plain(failure: &Failure, command: &str) {
     match failure {
         Failure::Usage(m) if !command.is_empty() => {
-            reporter().message(
-                Level::Error,
-                &format!("{m}\nTry '{command} --help' for more information."),
-            );
+            reporter().message(Level::Error, m);
+            reporter().rendered(&format!("Try '{command} --help' for more information."));
         }
         Failure::Exit(_) => {}
         Failure::Usage(m) | Failure::Other(m) | Failure::Build(m, _) => {

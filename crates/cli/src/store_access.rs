@@ -5,7 +5,7 @@ use crate::session::{Common, Failure};
 use nivis::keeper::{ImportFromDerivation, LazyStore};
 use nivis_store::build::events::{Level, Observer};
 use nivis_store::build::{
-    BuildMode, BuildReport, BuildRequest, BuildResult, BuildSettings, Builder, DrvRef,
+    BuildMode, BuildRequest, BuildResult, BuildSettings, BuildStatus, Builder, DrvRef,
     ExternalBuilder, Outputs, SandboxMode, SandboxPath,
 };
 use nivis_store::json::Json;
@@ -274,25 +274,71 @@ pub fn build(
     wanted: &[Wanted],
     mode: BuildMode,
 ) -> Result<(), Failure> {
-    build_all(store, settings, wanted, mode).map(|_| ())
+    let requests = requests_of(store, wanted)?;
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let report = builder(store, settings).build(&requests, mode);
+    let status = i32::from(report.failures.exit_status());
+    match report.into_outputs(store.store_dir()) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Failure::Build(e.to_string(), status)),
+    }
 }
 
-/// Builds; the result of each that needed a build, in the order of what was wanted.
+/// Builds; the result of each that needed a build, in the order of what was wanted. Of what fails all that is not just
+/// called off is told; the status does not tell how it failed.
 ///
 /// # Errors
-/// Failed builds, with the status that tells how they failed.
-pub fn build_all(
+/// Failed builds.
+pub fn build_each(
     store: &Arc<LocalStore>,
     settings: BuildSettings,
     wanted: &[Wanted],
     mode: BuildMode,
 ) -> Result<Vec<Option<BuildResult>>, Failure> {
-    let mut requests: Vec<BuildRequest> = Vec::new();
+    let requests = requests_of(store, wanted)?;
+    let report = builder(store, settings).build_quietly(&requests, mode);
+    let tried = report
+        .results
+        .iter()
+        .filter(|r| !r.status.is_success() && r.status != BuildStatus::Cancelled);
+    let failed: Vec<&BuildResult> = tried.collect();
+    match failed.as_slice() {
+        [] if report.results.iter().all(|r| r.status.is_success()) => {}
+        [] => return Err(Failure::Build("interrupted by the user".to_string(), 1)),
+        [only] => return Err(Failure::Build(only.message.clone(), 1)),
+        several => {
+            for result in several {
+                reporter().message(Level::Error, &result.message);
+            }
+            let names: BTreeSet<String> = several
+                .iter()
+                .map(|r| format!("'{}'", r.request.print(store.store_dir())))
+                .collect();
+            let names: Vec<String> = names.into_iter().collect();
+            let message = format!("build of {} failed", names.join(", "));
+            return Err(Failure::Build(message, 1));
+        }
+    }
+    let mut results = report.results.into_iter();
+    let of = |wanted: &Wanted| match wanted {
+        Wanted::Path(_) => None,
+        Wanted::Built(_) => results.next(),
+    };
+    Ok(wanted.iter().map(of).collect())
+}
+
+/// What has to be built. Paths that are wanted themselves must be there.
+fn requests_of(store: &LocalStore, wanted: &[Wanted]) -> Result<Vec<BuildRequest>, Failure> {
+    let mut requests = Vec::new();
     for wanted in wanted {
         match wanted {
             Wanted::Built(request) => requests.push(request.clone()),
             Wanted::Path(path) => {
-                store.add_temp_root(path)?;
+                if !store.config().read_only {
+                    store.add_temp_root(path)?;
+                }
                 if !store.is_valid(path)? {
                     return Err(Failure::Build(
                         format!(
@@ -305,37 +351,16 @@ pub fn build_all(
             }
         }
     }
-    if requests.is_empty() {
-        return Ok(wanted.iter().map(|_| None).collect());
-    }
-    let report = run_builder(store, settings, &requests, mode)?;
-    let status = i32::from(report.failures.exit_status());
-    let mut results = report.results.clone().into_iter();
-    report
-        .into_outputs(store.store_dir())
-        .map_err(|e| Failure::Build(e.to_string(), status))?;
-    let of = |wanted: &Wanted| match wanted {
-        Wanted::Path(_) => None,
-        Wanted::Built(_) => results.next(),
-    };
-    Ok(wanted.iter().map(of).collect())
+    Ok(requests)
 }
 
-/// Builds; failures are in the report.
-///
-/// # Errors
-/// When building cannot even begin.
-pub fn run_builder(
-    store: &Arc<LocalStore>,
-    settings: BuildSettings,
-    requests: &[BuildRequest],
-    mode: BuildMode,
-) -> Result<BuildReport, Failure> {
+/// A builder that an interrupt ends.
+fn builder(store: &Arc<LocalStore>, settings: BuildSettings) -> Builder {
     let observer: Arc<dyn Observer> = reporter().clone();
     let builder = Builder::new(store.clone(), settings, observer);
     let cancel = builder.cancel_handle();
     crate::session::on_interrupt(move || cancel.cancel());
-    Ok(builder.build(requests, mode))
+    builder
 }
 
 /// The outputs of a derivation that are asked for, with their paths.

@@ -78,7 +78,10 @@ pub fn open_log(path: &std::path::Path) -> std::io::Result<Box<dyn Write + Send>
     if path.metadata().is_ok_and(|m| m.file_type().is_socket()) {
         return Ok(Box::new(std::os::unix::net::UnixStream::connect(path)?));
     }
-    let file = std::fs::File::options().create(true).append(true).open(path)?;
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)?;
     Ok(Box::new(file))
 }
 
@@ -137,7 +140,11 @@ impl Reporter {
     /// Shows a line or more, if they matter enough.
     pub fn message(&self, level: Level, text: &str) {
         if self.log.is_some() {
-            self.keep(&json::message(level, text, (level == Level::Error).then_some(text)));
+            self.keep(&json::message(
+                level,
+                text,
+                (level == Level::Error).then_some(text),
+            ));
         }
         // Further lines of an error stand under its first one.
         let text = &match level {

@@ -334,6 +334,13 @@ impl Builder {
     /// Errors of dependencies are told to the observer as they happen; with several failed requests so are theirs.
     /// The error of a single failed request is in its result only.
     pub fn build(&self, requests: &[BuildRequest], mode: BuildMode) -> BuildReport {
+        let report = self.build_quietly(requests, mode);
+        self.tell_failures(&report);
+        report
+    }
+
+    /// As [`Builder::build`], but the errors of failed requests are in their results only, however many there are.
+    pub fn build_quietly(&self, requests: &[BuildRequest], mode: BuildMode) -> BuildReport {
         let _realise = Activity::start(
             &self.observer,
             0,
@@ -361,9 +368,7 @@ impl Builder {
             good: Mutex::default(),
             collecting: Mutex::default(),
         };
-        let report = schedule::build(&shared, &builds, requests, mode);
-        self.tell_failures(&report);
-        report
+        schedule::build(&shared, &builds, requests, mode)
     }
 
     /// With one failed request its message is the error of the whole; with more, the error only lists them.
