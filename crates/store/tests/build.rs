@@ -628,8 +628,22 @@ fn without_sandbox() {
     let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
     lab.expect_success(&report);
     // Built elsewhere and rewritten, it is the same.
-    let report = lab.build_with(settings, &request, BuildMode::Check);
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Check);
     lab.expect_success(&report);
+    // What forks away is found although no namespace ends with the builder.
+    let alive = lab.dir().join("alive");
+    let drv = lab.make_and_add("forks", &["out"], |drv| {
+        drv.0.builder = "/bin/sh".into();
+        drv.env("PATH", "/bin:/usr/bin");
+        drv.script(&format!(
+            "(setsid sh -c 'sleep 2; echo > {}' >/dev/null 2>&1 &); echo > $out; sleep 0.2",
+            alive.display()
+        ));
+    });
+    let report = lab.build_with(settings, &[BuildRequest::all(drv)], BuildMode::Normal);
+    lab.expect_success(&report);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!alive.exists());
     lab.verify();
 }
 

@@ -1,5 +1,7 @@
 //! A store to build in, and derivations for it.
 
+#![allow(dead_code, reason = "not all tests use everything")]
+
 use nivis_store::build::{
     BuildMode, BuildReport, BuildRequest, BuildSettings, Builder, Event, Observer, SandboxPath,
     open_log,
@@ -24,7 +26,12 @@ pub struct Lab {
     // Dropped first.
     pub store: Arc<LocalStore>,
     recorder: Arc<Recorder>,
-    dir: tempfile::TempDir,
+    dir: Dir,
+}
+
+enum Dir {
+    Own(tempfile::TempDir),
+    Others(std::path::PathBuf),
 }
 
 /// A derivation under construction.
@@ -83,16 +90,28 @@ impl Lab {
         Lab::open(dir, config)
     }
 
+    /// As [`Lab::new`], in a folder that somebody else made.
+    pub fn at(root: &str) -> Lab {
+        Lab {
+            store: LocalStore::open(StoreConfig::at_root(StoreDir::default(), root)).unwrap(),
+            recorder: Arc::default(),
+            dir: Dir::Others(root.into()),
+        }
+    }
+
     fn open(dir: tempfile::TempDir, config: StoreConfig) -> Lab {
         Lab {
             store: LocalStore::open(config).unwrap(),
             recorder: Arc::default(),
-            dir,
+            dir: Dir::Own(dir),
         }
     }
 
     pub fn dir(&self) -> std::path::PathBuf {
-        self.dir.path().canonicalize().unwrap()
+        match &self.dir {
+            Dir::Own(dir) => dir.path().canonicalize().unwrap(),
+            Dir::Others(dir) => dir.clone(),
+        }
     }
 
     pub fn settings(&self) -> BuildSettings {

@@ -300,6 +300,20 @@ pub(super) fn pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
     }
 }
 
+/// Kills the process behind a descriptor of [`pidfd`].
+pub(super) fn kill_fd(fd: &OwnedFd) {
+    // SAFETY: a system call on a descriptor that is open.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd.as_raw_fd(),
+            libc::SIGKILL,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        );
+    }
+}
+
 /// A Landlock rule set that only keeps abstract sockets apart, on kernels that have it.
 pub(super) fn socket_scope() -> Option<OwnedFd> {
     const CREATE_RULESET_VERSION: c_int = 1;

@@ -85,7 +85,8 @@ pub(super) struct Running {
     pub pidfd: Option<OwnedFd>,
     /// Its output: the other end of its terminal, or of a pipe where there are no terminals.
     pub output: File,
-    group: bool,
+    /// If it has no namespace that ends with it: what the environment of whatever it has started says.
+    mark: Option<Vec<u8>>,
     reaped: bool,
 }
 
@@ -329,7 +330,10 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         pid,
         pidfd: child::pidfd(pid),
         output,
-        group: launch.view.is_none(),
+        mark: match launch.view {
+            Some(_) => None,
+            None => Some(mark(launch.build_dir)),
+        },
         reaped: false,
     };
     drop(builder_end);
@@ -691,7 +695,7 @@ impl Running {
         if self.reaped {
             return ExitStatus::Lost;
         }
-        if self.group {
+        if let Some(mark) = &self.mark {
             // While the builder is not waited for, its number stays its own.
             use nix::sys::wait::{Id, WaitPidFlag, waitid};
             let pid = nix::unistd::Pid::from_raw(self.pid);
@@ -699,6 +703,7 @@ impl Running {
                 == Err(nix::errno::Errno::EINTR)
             {}
             child::kill(self.pid, true);
+            kill_strays(mark);
         }
         self.reaped = true;
         match wait(self.pid) {
@@ -707,6 +712,45 @@ impl Running {
                 ExitStatus::Signal(signal as i32, signal.as_str())
             }
             _ => ExitStatus::Lost,
+        }
+    }
+}
+
+/// What the environment of a builder says about its folder, which no other build has.
+fn mark(build_dir: &Path) -> Vec<u8> {
+    let mut mark = b"NIX_BUILD_TOP=".to_vec();
+    mark.extend_from_slice(build_dir.as_os_str().as_bytes());
+    mark
+}
+
+/// Kills processes that have left the builder's process group but not changed their environment. With namespaces none
+/// escapes; without, this finds all but those that hide.
+fn kill_strays(mark: &[u8]) {
+    // What a process starts while it is being killed is found by the next round.
+    for _ in 0..10 {
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return;
+        };
+        let mut found = false;
+        for process in processes.flatten() {
+            let name = process.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // First a handle on the process, so that it is the one whose environment is read.
+            let Some(fd) = child::pidfd(pid) else {
+                continue;
+            };
+            let Ok(environ) = fs::read(process.path().join("environ")) else {
+                continue;
+            };
+            if environ.split(|b| *b == 0).any(|entry| entry == mark) {
+                child::kill_fd(&fd);
+                found = true;
+            }
+        }
+        if !found {
+            return;
         }
     }
 }

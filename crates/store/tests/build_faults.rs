@@ -1,0 +1,88 @@
+//! Builds that are killed at any moment: the store stays sound, and the next run goes on.
+//!
+//! The process to be killed is this test itself, started again. `ROUNDS=1000 cargo test -p nivis-store --test build_faults`
+//! runs as many rounds.
+
+#![cfg(all(feature = "machine", target_os = "linux"))]
+
+#[path = "build/common.rs"]
+mod common;
+
+use common::{Lab, skip_unless_possible};
+use nivis_store::StoreDir;
+use nivis_store::build::BuildRequest;
+use nivis_store::local::{LocalStore, StoreConfig};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const ROOT: &str = "NIVIS_TEST_FAULTS_ROOT";
+const SEED: &str = "NIVIS_TEST_FAULTS_SEED";
+
+/// What is built: a chain, so that some of it is there when the rest is not.
+fn requests(lab: &Lab, seed: &str) -> Vec<BuildRequest> {
+    let mut before = None;
+    (0..6)
+        .map(|i| {
+            let drv = lab.shell(&format!("link-{seed}-{i}"), &["out", "dev"], |drv| {
+                if let Some(before) = &before {
+                    drv.input(before, &["out"]);
+                }
+                drv.script("mkdir $out; for i in 1 2 3; do echo $dev > $out/$i; done; echo > $dev; (sleep 100 &)");
+            });
+            before = Some(drv.clone());
+            BuildRequest::all(drv)
+        })
+        .collect()
+}
+
+/// The process that is killed.
+#[test]
+fn victim() {
+    let (Ok(root), Ok(seed)) = (std::env::var(ROOT), std::env::var(SEED)) else {
+        return;
+    };
+    let lab = Lab::at(&root);
+    let report = lab.build(&requests(&lab, &seed));
+    lab.expect_success(&report);
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let rounds: u64 = std::env::var("ROUNDS").map_or(8, |n| n.parse().unwrap());
+    let itself = std::env::current_exe().unwrap();
+    let mut random = u64::from(std::process::id());
+    for round in 0..rounds {
+        // Several attempts at the same builds.
+        let seed = (round / 4).to_string();
+        let mut child = Command::new(&itself)
+            .args(["--exact", "victim"])
+            .env(ROOT, lab.dir())
+            .env(SEED, &seed)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_millis((random >> 33) % 250));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Another process looks at it.
+        let config = StoreConfig::at_root(StoreDir::default(), lab.dir());
+        let store = LocalStore::open(config).unwrap();
+        let options = nivis_store::local::VerifyOptions {
+            check_contents: true,
+            ..Default::default()
+        };
+        let report = store.verify(&options, None).unwrap();
+        assert!(report.ok(), "round {round}: {report:?}");
+        if round % 4 == 3 {
+            let report = lab.build(&requests(&lab, &seed));
+            lab.expect_success(&report);
+        }
+    }
+}
