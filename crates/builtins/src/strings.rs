@@ -1,7 +1,7 @@
 //! Strings, regular expressions, versions.
 
 use crate::args::{Want, arguments};
-use crate::pure::regex::{Group, Piece, Regex};
+use crate::pure::regex::{Group, Regex};
 use crate::pure::{path, replace, version};
 use crate::table::{frame, leaf};
 use nivis_eval::heap::StringRef;
@@ -329,6 +329,11 @@ fn groups(m: &mut Machine, text: StringRef, groups: &[Group]) -> Value {
     m.heap.list(&values)
 }
 
+/// Bytes that are left below the memory limit.
+fn room(m: &Machine) -> usize {
+    m.heap.limit().saturating_sub(m.heap.mapped_bytes())
+}
+
 fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let regex = regex(m, m.local(a, 0))?;
     if let Some(step) = arguments(m, a, 2, &[(1, Want::Any)])? {
@@ -336,7 +341,10 @@ fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let s = m.want_string(m.local(a, 1))?;
     Ok(Step::Done(
-        match regex.match_whole(s.bytes()).map_err(pure_error)? {
+        match regex
+            .match_whole_within(s.bytes(), room(m))
+            .map_err(pure_error)?
+        {
             Some(found) => groups(m, s, &found),
             None => Value::NULL,
         },
@@ -349,19 +357,30 @@ fn regex_split(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     let s = m.want_string(m.local(a, 1))?;
-    let pieces = regex.split(s.bytes()).map_err(pure_error)?;
-    if pieces.len() <= 1 {
+    // Texts and groups become values match by match: together they can be larger than the text by as much as there are
+    // groups in the pattern.
+    let mut values = Vec::new();
+    let mut at = 0;
+    // Bytes that were made since memory was looked at.
+    let mut made = s.len();
+    for found in regex.matches_within(s.bytes(), room(m)) {
+        let found = found.map_err(pure_error)?;
+        let text = s.bytes().get(at..found.range.start).unwrap_or_default();
+        values.push(m.string(text));
+        values.push(groups(m, s, &found.groups));
+        at = found.range.end;
+        made += text.len() + found.groups.len() * 24 + 64;
+        if made > 1 << 16 {
+            m.check_memory(values.capacity() * 2 * size_of::<Value>())?;
+            made = 0;
+        }
+    }
+    if values.is_empty() {
         // Unlike the pieces, the whole string keeps its context.
         return Ok(Step::Done(m.heap.list(&[s.value()])));
     }
-    m.check_memory(s.len().saturating_add(pieces.len().saturating_mul(32)))?;
-    let values: Vec<Value> = pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(range) => m.string(s.bytes().get(range.clone()).unwrap_or_default()),
-            Piece::Groups(found) => groups(m, s, found),
-        })
-        .collect();
+    values.push(m.string(s.bytes().get(at..).unwrap_or_default()));
+    m.check_memory(values.len() * size_of::<Value>())?;
     Ok(Step::Done(m.heap.list(&values)))
 }
 

@@ -288,3 +288,27 @@ fn traces_name_derivation_and_attribute() {
         "{steps:?}"
     );
 }
+
+#[test]
+fn what_split_makes_counts_as_memory() {
+    // Texts and groups are 400 million values.
+    let text = "builtins.length (builtins.split (builtins.concatStringsSep \"\" (builtins.genList (x: \"()\") 20000)) \
+                (builtins.concatStringsSep \"\" (builtins.genList (x: \"a\") 20000)))";
+    let settings = Settings {
+        memory_limit: 32 << 20,
+        ..features()
+    };
+    let found = evaluate(Rc::new(world()), settings.clone(), text);
+    assert!(found.starts_with("! out of memory"), "{found}");
+    // So does what matching has to remember.
+    let text = "builtins.match \"((a|b)*c|d)*e\" (builtins.concatStringsSep \"\" (builtins.genList (x: \"a\") 300000))";
+    let settings = Settings {
+        memory_limit: 24 << 20,
+        ..settings
+    };
+    let found = evaluate(Rc::new(world()), settings, text);
+    assert_eq!(
+        found,
+        "! memory limit exceeded by regular expression '((a|b)*c|d)*e'"
+    );
+}

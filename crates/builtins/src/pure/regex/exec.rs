@@ -6,7 +6,7 @@
 //! ends the same way, and can be skipped when it is known: hopeless, or already done for the match being looked for.
 
 use super::program::{Inst, Program};
-use super::{Group, MEMORY_LIMIT, Match};
+use super::{Group, Match};
 use memchr::{memchr, memmem};
 use std::collections::HashMap;
 
@@ -74,6 +74,8 @@ const FOUND: u8 = 2;
 /// How much to keep about nested repetitions with empty bodies. Their ways to match the empty text double with each level,
 /// so that only a limit ends a search through dozens of levels (C++ Nix does not end then).
 const COUNTS_LIMIT: usize = 2_000_000;
+/// About what each of them takes.
+const COUNT_BYTES: usize = 96;
 
 /// One count of a repetition within a [`Counts`] set: (which, how often).
 type Count = (usize, u8);
@@ -103,10 +105,12 @@ pub(super) struct Machine<'p, 't> {
     remembering: bool,
     /// The start of a match that must not be empty.
     not_empty_from: Option<usize>,
+    /// Bytes that may be used for each of the kinds of things to remember.
+    memory: usize,
 }
 
 impl<'p, 't> Machine<'p, 't> {
-    pub(super) fn new(program: &'p Program, text: &'t [u8], mode: Mode) -> Self {
+    pub(super) fn new(program: &'p Program, text: &'t [u8], mode: Mode, memory: usize) -> Self {
         Machine {
             program,
             text,
@@ -125,6 +129,7 @@ impl<'p, 't> Machine<'p, 't> {
             patience: text.len().saturating_mul(8).saturating_add(4096),
             remembering: false,
             not_empty_from: None,
+            memory,
         }
     }
 
@@ -474,7 +479,7 @@ impl<'p, 't> Machine<'p, 't> {
     }
 
     fn push(&mut self, frame: Frame) -> Result<(), OutOfMemory> {
-        if self.frames.len() >= MEMORY_LIMIT / size_of::<Frame>() {
+        if self.frames.len() >= self.memory / size_of::<Frame>() {
             return Err(OutOfMemory);
         }
         self.frames.push(frame);
@@ -520,7 +525,7 @@ impl<'p, 't> Machine<'p, 't> {
             return Ok(());
         }
         if counts != 0 {
-            if self.memo_counts.len() >= COUNTS_LIMIT {
+            if self.memo_counts.len() >= COUNTS_LIMIT.min(self.memory / COUNT_BYTES) {
                 return Err(OutOfMemory);
             }
             self.memo_counts.insert((memo, at, counts), known);
@@ -528,7 +533,7 @@ impl<'p, 't> Machine<'p, 't> {
         }
         if self.memo.is_empty() {
             let cells = self.cell(0, self.text.len() + 1);
-            if cells > MEMORY_LIMIT {
+            if cells > self.memory {
                 return Err(OutOfMemory);
             }
             self.memo = vec![UNKNOWN; cells];
@@ -573,7 +578,7 @@ impl<'p, 't> Machine<'p, 't> {
             return Ok(Some(*known));
         }
         self.counts_size += set.len() + 1;
-        if self.counts_size > COUNTS_LIMIT {
+        if self.counts_size > COUNTS_LIMIT.min(self.memory / COUNT_BYTES) {
             return Err(OutOfMemory);
         }
         self.counts.push(set.clone());

@@ -24,7 +24,7 @@ use std::ops::Range;
 /// libstdc++'s limit on automaton states, which decides between "invalid" and "memory limit exceeded".
 const STATE_LIMIT: usize = 100_000;
 
-/// Bytes that one match may use for what it remembers.
+/// Bytes that one match may use for what it remembers, unless it is told to use less.
 pub const MEMORY_LIMIT: usize = 1 << 29;
 
 /// A set of bytes.
@@ -138,10 +138,24 @@ impl Regex {
     ///
     /// [`ErrorKind::RegexLimit`] when matching would take more memory than [`MEMORY_LIMIT`].
     pub fn match_whole(&self, text: &[u8]) -> Result<Option<Vec<Group>>, Error> {
+        self.match_whole_within(text, MEMORY_LIMIT)
+    }
+
+    /// The same, with so many bytes to remember things in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Regex::match_whole`].
+    pub fn match_whole_within(
+        &self,
+        text: &[u8],
+        memory: usize,
+    ) -> Result<Option<Vec<Group>>, Error> {
         if let Some(literal) = &self.program.literal {
             return Ok((literal == text).then(Vec::new));
         }
-        let mut machine = exec::Machine::new(&self.program, text, exec::Mode::Whole);
+        let memory = memory.min(MEMORY_LIMIT);
+        let mut machine = exec::Machine::new(&self.program, text, exec::Mode::Whole, memory);
         match machine.match_at(0, false) {
             Ok(found) => Ok(found.map(|m| m.groups)),
             Err(exec::OutOfMemory) => Err(limit(&self.pattern)),
@@ -150,10 +164,16 @@ impl Regex {
 
     /// The matches that `builtins.split` finds, from left to right and not overlapping.
     pub fn matches<'r, 't>(&'r self, text: &'t [u8]) -> Matches<'r, 't> {
+        self.matches_within(text, MEMORY_LIMIT)
+    }
+
+    /// The same, with so many bytes to remember things in.
+    pub fn matches_within<'r, 't>(&'r self, text: &'t [u8], memory: usize) -> Matches<'r, 't> {
+        let memory = memory.min(MEMORY_LIMIT);
         Matches {
             regex: self,
             text,
-            machine: exec::Machine::new(&self.program, text, exec::Mode::Prefix),
+            machine: exec::Machine::new(&self.program, text, exec::Mode::Prefix, memory),
             at: 0,
             after_empty: false,
             done: false,

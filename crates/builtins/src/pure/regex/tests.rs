@@ -172,9 +172,19 @@ fn check_memory(pattern: &str, text: &str) -> Result<(), proptest::test_runner::
     let careful: Vec<_> = careful.collect();
     let plain: Vec<_> = regex.matches(text.as_bytes()).collect();
     proptest::prop_assert_eq!(plain, careful, "{} {}", pattern, text);
-    let plain =
-        exec::Machine::new(&regex.program, text.as_bytes(), exec::Mode::Whole).match_at(0, false);
-    let mut careful = exec::Machine::new(&regex.program, text.as_bytes(), exec::Mode::Whole);
+    let plain = exec::Machine::new(
+        &regex.program,
+        text.as_bytes(),
+        exec::Mode::Whole,
+        super::MEMORY_LIMIT,
+    )
+    .match_at(0, false);
+    let mut careful = exec::Machine::new(
+        &regex.program,
+        text.as_bytes(),
+        exec::Mode::Whole,
+        super::MEMORY_LIMIT,
+    );
     careful.remember();
     proptest::prop_assert_eq!(plain, careful.match_at(0, false), "{} {}", pattern, text);
     Ok(())
