@@ -1,7 +1,7 @@
 //! From values to Rust types.
 
 use crate::diagnostic::{Diagnostic, Error, TraceItem};
-use nivis_eval::{AttrsRef, ErrorKind, ListRef, Machine, Symbol, Type, Value, ops};
+use nivis_eval::{AttrsRef, ErrorKind, ListRef, Machine, Type, Value, ops};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use std::fmt::Display;
 
@@ -126,15 +126,9 @@ impl Deserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         self.check_depth()?;
-        let entries = self
-            .m
-            .sorted_attrs(attrs)
-            .into_iter()
-            .map(|(s, v, _)| (s, v))
-            .collect();
         visitor.visit_map(Entries {
             m: self.m,
-            entries,
+            attrs,
             next: 0,
             depth: self.depth + 1,
             force: self.force,
@@ -312,9 +306,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'_> {
     }
 }
 
+/// The attributes of a set, by index: one that is evaluated meanwhile may be held by the set alone.
 struct Entries<'m> {
     m: &'m mut Machine,
-    entries: Vec<(Symbol, Value)>,
+    attrs: AttrsRef,
     next: usize,
     depth: usize,
     force: bool,
@@ -327,15 +322,15 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        let Some((name, _)) = self.entries.get(self.next) else {
+        let Some((name, ..)) = self.m.sorted_attr(self.attrs, self.next) else {
             return Ok(None);
         };
-        seed.deserialize(self.m.symbols.text(*name).into_deserializer())
+        seed.deserialize(self.m.symbols.text(name).into_deserializer())
             .map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let Some(&(name, value)) = self.entries.get(self.next) else {
+        let Some((name, value, _)) = self.m.sorted_attr(self.attrs, self.next) else {
             return Err(Error::new(ErrorKind::Other, "no attribute is left"));
         };
         self.next += 1;
@@ -356,7 +351,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len().saturating_sub(self.next))
+        Some(self.attrs.len().saturating_sub(self.next))
     }
 }
 

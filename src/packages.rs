@@ -2,7 +2,7 @@
 
 use crate::select::{AutoArgs, auto_call};
 use nivis_eval::machine::Root;
-use nivis_eval::{Error, ErrorKind, Machine, PosId, Result, SourceSpan, Type, Value, ops};
+use nivis_eval::{Error, ErrorKind, Machine, Result, SourceSpan, Type, Value, ops};
 use std::collections::HashSet;
 
 /// A derivation found in a value.
@@ -77,12 +77,11 @@ impl Package {
 
 /// What is left to look at.
 enum Task {
-    /// Calls a value automatically and looks through it. With how many sets and lists it is in.
+    /// Calls an evaluated value automatically and looks through it. With how many sets and lists it is in.
     Search(Value, String, u32),
-    /// An attribute: looked through only if it says `recurseForDerivations`, or if the set combines channels.
-    Attr(Value, String, bool, u32),
-    /// A list's element.
-    Element(Value, String, u32),
+    /// The parts of a set or list from an index on, and the path of these. By index: a part that is evaluated meanwhile may be
+    /// held by its container alone. With how many sets and lists they are in.
+    Parts(Value, usize, String, u32),
 }
 
 /// All derivations in a value: itself, or those in a set (one level, deeper where `recurseForDerivations`
@@ -99,13 +98,12 @@ pub fn find_packages(m: &mut Machine, args: AutoArgs, value: Value) -> Result<Ve
     };
     // Values are reached from the root kept here, from automatic calls' results kept in `roots`, or from packages.
     search.roots.push(m.root(value));
-    let mut tasks = vec![Task::Search(value, String::new(), 0)];
-    let mut result = Ok(());
-    while let Some(task) = tasks.pop() {
+    let mut tasks = Vec::new();
+    let mut result = search.look_through(m, value, String::new(), 0, &mut tasks);
+    while result.is_ok()
+        && let Some(task) = tasks.pop()
+    {
         result = search.step(m, task, &mut tasks);
-        if result.is_err() {
-            break;
-        }
     }
     for root in search.roots {
         m.unroot(root);
@@ -130,92 +128,96 @@ struct Search {
 
 impl Search {
     fn step(&mut self, m: &mut Machine, task: Task, tasks: &mut Vec<Task>) -> Result<()> {
-        match task {
+        let (container, index, path, depth) = match task {
             Task::Search(value, path, depth) => {
-                // A set may contain itself.
-                if depth >= m.settings.max_call_depth {
-                    return Err(Error::new(
-                        ErrorKind::CallDepth,
-                        "stack overflow; max-call-depth exceeded",
-                    ));
-                }
-                let called = auto_call(m, self.args, value)?;
-                let called = m.force(called)?;
-                self.roots.push(m.root(called));
-                if self.derivation(m, called, &path)? {
-                    return Ok(());
-                }
-                self.open(m, called, &path, depth + 1, tasks)
+                return self.look_through(m, value, path, depth, tasks);
             }
-            Task::Element(value, path, depth) => {
-                let value = m.force(value)?;
-                if !self.derivation(m, value, &path)? {
-                    tasks.push(Task::Search(value, path, depth));
-                }
-                Ok(())
+            Task::Parts(container, index, path, depth) => (container, index, path, depth),
+        };
+        if let Some(attrs) = container.as_attrs() {
+            let Some((symbol, value, _)) = m.sorted_attr(attrs, index) else {
+                return Ok(());
+            };
+            let name = m.symbols.text(symbol);
+            let inner = join(&path, &name);
+            tasks.push(Task::Parts(container, index + 1, path, depth));
+            if !is_component(&name) {
+                return Ok(());
             }
-            Task::Attr(value, path, all, depth) => {
-                if all {
-                    tasks.push(Task::Search(value, path, depth));
-                    return Ok(());
-                }
-                let in_attr = |e: Error, path: &str| {
-                    let name = path.rsplit('.').next().unwrap_or(path);
-                    e.context(
-                        format!("while evaluating the attribute '{name}'"),
-                        SourceSpan::default(),
-                        false,
-                    )
-                };
-                let value = m.force(value).map_err(|e| in_attr(e, &path))?;
-                if self
-                    .derivation(m, value, &path)
-                    .map_err(|e| in_attr(e, &path))?
-                {
-                    return Ok(());
-                }
-                let symbol = m.symbols.intern(b"recurseForDerivations");
-                if let Some(flag) = value.as_attrs().and_then(|a| a.get(symbol)) {
-                    let flag = m.force(flag).map_err(|e| in_attr(e, &path))?;
-                    if m.want_bool(flag).map_err(|e| in_attr(e, &path))? {
-                        tasks.push(Task::Search(value, path, depth));
-                    }
-                }
-                Ok(())
+            let combine = m.symbols.intern(b"_combineChannels");
+            if attrs.get(combine).is_some() {
+                return self.look_through(m, value, inner, depth, tasks);
+            }
+            return self.attribute(m, value, inner, depth, tasks).map_err(|e| {
+                let step = format!("while evaluating the attribute '{name}'");
+                e.context(step, SourceSpan::default(), false)
+            });
+        }
+        if let Some(list) = container.as_list()
+            && let Some(value) = list.get(index)
+        {
+            let inner = join(&path, &index.to_string());
+            tasks.push(Task::Parts(container, index + 1, path, depth));
+            let value = m.force(value)?;
+            if !self.derivation(m, value, &inner)? {
+                tasks.push(Task::Search(value, inner, depth));
             }
         }
+        Ok(())
     }
 
-    /// Pushes the parts of a set or list, last one first.
-    fn open(
+    /// Calls a value automatically and looks through it, if it is no derivation itself.
+    fn look_through(
         &mut self,
         m: &mut Machine,
         value: Value,
-        path: &str,
+        path: String,
         depth: u32,
         tasks: &mut Vec<Task>,
     ) -> Result<()> {
-        if let Some(attrs) = value.as_attrs() {
-            let combine = m.symbols.intern(b"_combineChannels");
-            let all = attrs.get(combine).is_some();
-            for (symbol, value, _) in m.sorted_attrs(attrs).into_iter().rev() {
-                let name = m.symbols.text(symbol);
-                if is_component(&name) {
-                    tasks.push(Task::Attr(value, join(path, &name), all, depth));
-                }
-            }
+        // A set may contain itself.
+        if depth >= m.settings.max_call_depth {
+            return Err(Error::new(
+                ErrorKind::CallDepth,
+                "stack overflow; max-call-depth exceeded",
+            ));
+        }
+        let called = auto_call(m, self.args, value)?;
+        let called = m.force(called)?;
+        self.roots.push(m.root(called));
+        if self.derivation(m, called, &path)? {
             return Ok(());
         }
-        if let Some(list) = value.as_list() {
-            for i in (0..list.len()).rev() {
-                let value = list.get(i).unwrap_or(Value::NULL);
-                tasks.push(Task::Element(value, join(path, &i.to_string()), depth));
-            }
+        if !called.is_attrs() && !called.is_list() {
+            return Err(Error::type_error(
+                "expression does not evaluate to a derivation (or a set or list of those)",
+            ));
+        }
+        tasks.push(Task::Parts(called, 0, path, depth + 1));
+        Ok(())
+    }
+
+    /// An attribute: looked through only if it says `recurseForDerivations`.
+    fn attribute(
+        &mut self,
+        m: &mut Machine,
+        value: Value,
+        path: String,
+        depth: u32,
+        tasks: &mut Vec<Task>,
+    ) -> Result<()> {
+        let value = m.force(value)?;
+        if self.derivation(m, value, &path)? {
             return Ok(());
         }
-        Err(Error::type_error(
-            "expression does not evaluate to a derivation (or a set or list of those)",
-        ))
+        let symbol = m.symbols.intern(b"recurseForDerivations");
+        if let Some(flag) = value.as_attrs().and_then(|a| a.get(symbol)) {
+            let flag = m.force(flag)?;
+            if m.want_bool(flag)? {
+                tasks.push(Task::Search(value, path, depth));
+            }
+        }
+        Ok(())
     }
 
     /// Whether an evaluated value is a derivation; it is then noted, once.
@@ -268,18 +270,4 @@ fn is_component(name: &str) -> bool {
         .next()
         .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+'))
-}
-
-/// Where a value of a set stands, for callers that print it.
-pub(crate) fn position_of(m: &Machine, pos: PosId) -> Option<(Option<String>, u32, u32)> {
-    let (source, offset) = m.sources.resolve(pos)?;
-    let host = std::rc::Rc::clone(&m.host);
-    let (line, column) = m
-        .sources
-        .line_column(source, offset, |p| host.read_file(p).ok())?;
-    Some((
-        source.origin.path().map(|p| p.display().to_string()),
-        line,
-        column,
-    ))
 }

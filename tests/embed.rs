@@ -341,3 +341,75 @@ fn derivations() -> Outcome {
     assert_eq!(drv.to::<Named>()?.name, "d");
     Ok(())
 }
+
+/// Printing, writing and searching a value evaluates its parts one after the other. When an earlier part evaluates a later one
+/// and garbage is collected then, only the container still knows the later one's value.
+#[test]
+fn parts_that_are_evaluated_meanwhile_survive_stress() -> Outcome {
+    let nix = Evaluator::builder()
+        .host(MemoryHost::new())
+        .stress(true)
+        .build()?;
+    let used = "builtins.foldl' (a: i: builtins.length [ a i (builtins.concatStringsSep \"\" [ \"x\" \"y\" ]) ]) 0 \
+                (builtins.genList (i: i) 50)";
+    let set = format!(
+        "let s = {{ a = builtins.seq s.c ({used}); b = [ (builtins.seq s.d ({used})) 1 ]; c = [ {{ x = \"c${{\"1\"}}\"; }} ]; \
+         d = {{ e = \"d\" + \"2\"; f = builtins.seq s.g ({used}); }}; g = \"g\" + \"3\"; }}; in s"
+    );
+    let json = r#"{"a":3,"b":[3,1],"c":[{"x":"c1"}],"d":{"e":"d2","f":3},"g":"g3"}"#;
+    assert_eq!(nix.eval(&set)?.json()?, json);
+    let printed = nix.with_machine(|m| {
+        let value = m
+            .load_text(
+                set.as_bytes(),
+                nivis::eval::Origin::Text("test".into()),
+                std::path::Path::new("/"),
+            )
+            .and_then(|v| m.force(v))?;
+        nivis::output::print_forced(m, value)
+    });
+    let printed = printed.map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert_eq!(
+        printed.as_deref().ok(),
+        Some(
+            "{ a = 3; b = [ 3 1 ]; c = [ { x = \"c1\"; } ]; d = { e = \"d2\"; f = 3; }; g = \"g3\"; }"
+        )
+    );
+
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Inner {
+        e: String,
+        f: i64,
+    }
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Outer {
+        a: i64,
+        b: Vec<i64>,
+        d: Inner,
+        g: String,
+    }
+    let typed: Outer = nix.eval(&set)?.to()?;
+    assert_eq!((typed.a, typed.b, typed.g.as_str()), (3, vec![3, 1], "g3"));
+    assert_eq!((typed.d.e.as_str(), typed.d.f), ("d2", 3));
+
+    let drvs = format!(
+        "let drv = name: derivation {{ inherit name; builder = \"b\"; system = \"s\"; }}; \
+         s = {{ a = builtins.seq s.c (builtins.seq ({used}) (drv \"a\")); b = {{ recurseForDerivations = true; x = drv \"x\"; }}; \
+         c = drv (\"c\" + \"1\"); d = [ (drv \"ignored\") ]; }}; in s"
+    );
+    let found = nix.with_machine(|m| {
+        let value = m.load_text(
+            drvs.as_bytes(),
+            nivis::eval::Origin::Text("test".into()),
+            std::path::Path::new("/"),
+        )?;
+        let args = nivis::select::AutoArgs::new(m, Vec::new());
+        let found = nivis::packages::find_packages(m, args, value)?;
+        Ok::<_, nivis::eval::Error>(found.into_iter().map(|p| p.attr_path).collect::<Vec<_>>())
+    });
+    assert_eq!(
+        found.ok(),
+        Some(["a", "b.x", "c"].map(String::from).to_vec())
+    );
+    Ok(())
+}

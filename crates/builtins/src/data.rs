@@ -11,7 +11,8 @@ use nivis_eval::heap::{AttrsRef, StringRef};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
 use nivis_eval::{
-    Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, Step, Symbol, Type, Value,
+    Activation, Builtin, Error, ErrorKind, Machine, PosId, Result, SourceSpan, Step, Symbol, Type,
+    Value,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -73,26 +74,54 @@ impl Text {
     }
 }
 
+/// How JSON is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JsonOptions {
+    /// Whether everything is evaluated; what is not is an error otherwise.
+    pub strict: bool,
+    /// Whether paths are copied to the store, and shown where they are then; they stay as they are otherwise.
+    pub copy_paths: bool,
+}
+
+impl JsonOptions {
+    /// As a local for [`json_text`].
+    pub fn value(self, m: &mut Machine) -> Value {
+        flags(m, self.strict, self.copy_paths)
+    }
+
+    fn of(v: Value) -> JsonOptions {
+        let bits = v.as_int().unwrap_or(0);
+        JsonOptions {
+            strict: bits & 1 != 0,
+            copy_paths: bits & 2 != 0,
+        }
+    }
+}
+
+fn flags(m: &mut Machine, first: bool, second: bool) -> Value {
+    m.heap.int(i64::from(first) | i64::from(second) << 1)
+}
+
+/// As `builtins.toJSON` writes.
+pub(crate) const TO_JSON: JsonOptions = JsonOptions {
+    strict: true,
+    copy_paths: true,
+};
+
 fn to_json(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     m.truncate_locals(a, 1);
-    Ok(Step::TailRun(json_text, 1))
+    let options = TO_JSON.value(m);
+    m.push(options);
+    Ok(Step::TailRun(json_text, 2))
 }
 
-/// Turns a value into JSON text, with the contexts of everything in it; paths are copied to the store. Local: the value.
-///
-/// # Errors
-/// Functions, strings that are not UTF-8, nesting beyond `max-call-depth`, and what evaluating a part fails with.
-pub fn json_text(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    write_json(m, a, true)
+/// Says in traces where in a value the writing of JSON was.
+pub(crate) fn describe_json(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSpan)> {
+    ops::describe_parts(m, a, JSON_FIRST, "attribute")
 }
 
-/// As [`json_text`], but paths stay where they are.
-///
-/// # Errors
-/// As [`json_text`].
-pub fn json_text_in_place(m: &mut Machine, a: &mut Activation) -> Result<Step> {
-    write_json(m, a, false)
-}
+/// The locals before the containers: value and options.
+const JSON_FIRST: usize = 2;
 
 const FORCED: u64 = 1;
 /// What `__toString` returned is on the stack.
@@ -100,9 +129,14 @@ const CALLED: u64 = 2;
 /// What that was converted to is on the stack.
 const CONVERTED: u64 = 3;
 
-fn write_json(m: &mut Machine, a: &mut Activation, copy: bool) -> Result<Step> {
+/// Turns a value into JSON text, with the contexts of everything in it. Locals: the value and [`JsonOptions::value`].
+///
+/// # Errors
+/// Functions, strings that are not UTF-8, nesting beyond `max-call-depth`, and what evaluating a part fails with.
+pub fn json_text(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut text: Text = scratch::take(m, a);
-    let step = json_step(m, a, copy, &mut text)?;
+    let options = JsonOptions::of(m.local(a, 1));
+    let step = json_step(m, a, options, &mut text)?;
     Ok(match step {
         Step::Done(_) => Step::Done(text.finish(m)?),
         step => {
@@ -112,8 +146,13 @@ fn write_json(m: &mut Machine, a: &mut Activation, copy: bool) -> Result<Step> {
     })
 }
 
-/// Locals after the value: the lists and sets around what is written now, each with the index of what comes next in it.
-fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -> Result<Step> {
+/// Locals after the two: the lists and sets around what is written now, each with the index of what comes next in it.
+fn json_step(
+    m: &mut Machine,
+    a: &mut Activation,
+    options: JsonOptions,
+    text: &mut Text,
+) -> Result<Step> {
     let mut next = match a.state {
         0 => Some(m.local(a, 0)),
         CALLED => {
@@ -133,7 +172,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
     loop {
         let Some(v) = next.take() else {
             let n = m.locals(a);
-            if n < 3 {
+            if n < JSON_FIRST + 2 {
                 return Ok(Step::Done(Value::NULL));
             }
             let container = m.local(a, n - 2);
@@ -163,7 +202,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
                     let following = m.heap.int(index as i64 + 1);
                     m.set_local(a, n - 1, following);
                     text.unseen += 1;
-                    if text.unseen >= UNSEEN {
+                    if text.unseen >= UNSEEN && options.strict {
                         text.unseen = 0;
                         m.check_string(text.out.len())?;
                         a.state = FORCED;
@@ -179,7 +218,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
             continue;
         };
         match v.type_of() {
-            Type::Thunk => {
+            Type::Thunk if options.strict => {
                 a.state = FORCED;
                 return Ok(Step::Force(v));
             }
@@ -193,7 +232,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
             Type::String => json_string(m, m.want_string(v)?, text)?,
             Type::Path => {
                 let Some(path) = v.as_path() else { continue };
-                let shown = if copy {
+                let shown = if options.copy_paths {
                     ops::copy_to_store(m, path)?
                 } else {
                     m.string(own::text(path.bytes()))
@@ -223,7 +262,7 @@ fn json_step(m: &mut Machine, a: &mut Activation, copy: bool, text: &mut Text) -
                     }
                 }
             }
-            Type::Function | Type::External => {
+            Type::Function | Type::External | Type::Thunk => {
                 return Err(Error::type_error(format!(
                     "cannot convert {} to JSON",
                     m.describe_type(v)
@@ -472,8 +511,7 @@ pub struct XmlOptions {
 impl XmlOptions {
     /// As a local for [`xml_text`].
     pub fn value(self, m: &mut Machine) -> Value {
-        m.heap
-            .int(i64::from(self.strict) | i64::from(self.locations) << 1)
+        flags(m, self.strict, self.locations)
     }
 
     fn of(v: Value) -> XmlOptions {

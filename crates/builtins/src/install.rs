@@ -53,6 +53,7 @@ pub fn install(m: &mut Machine) {
         }
     }
     m.describe_builtin("derivationStrict", crate::derivations::describe);
+    m.describe_native(crate::data::json_text, crate::data::describe_json);
     for constant in crate::environment::CONSTANTS {
         if !(constant.impure && m.settings.pure_eval) {
             let value = (constant.value)(m);

@@ -137,7 +137,7 @@ fn show(session: &mut Session, options: &Instantiate, value: Value) -> Result<()
                 value,
                 XmlOptions {
                     strict: options.strict,
-                    location: options.location,
+                    locations: options.location,
                 },
             )?;
             return print(&text);
