@@ -137,3 +137,98 @@ fn the_first_line_is_the_message() -> nivis::Result<()> {
     );
     Ok(())
 }
+
+/// The place of the error in `text`, as line and column; then the messages of the related places and of the trace.
+fn explained(text: &str) -> (String, Vec<String>) {
+    let nix = Evaluator::builder().host(MemoryHost::new()).build();
+    let nix = nix.expect("a host in memory needs nothing");
+    let error = nix
+        .eval(text)
+        .and_then(|v| v.force_deep())
+        .expect_err("the texts are erroneous");
+    let d = error.into_diagnostic();
+    let place = d.span.map_or(String::new(), |s| {
+        assert!(s.file.name.starts_with("«text"), "{}", s.file.name);
+        format!("{}:{}", s.line, s.column)
+    });
+    let related = d.related.into_iter().map(|r| r.message);
+    let steps = related.chain(d.trace.into_iter().map(|t| t.message));
+    (place, steps.collect())
+}
+
+#[test]
+fn wrong_arguments_are_shown_at_the_call() {
+    let defined = "the function is defined here".to_string();
+    for (text, place) in [
+        ("let f = { a, b ? 1 }: a; in f { }", "1:29"),
+        ("let f = { a }: a; in f { a = 1; c = 2; }", "1:22"),
+        ("let f = { a }: a; in f null", "1:22"),
+        ("{ a = { b }: b; }.a { }", "1:1"),
+        // Nothing but the function itself has a place.
+        ("let g = { a, b }: a; in map g [ { a = 1; } ]", "1:9"),
+    ] {
+        let (found, steps) = explained(text);
+        assert_eq!(found, place, "{text}");
+        assert_eq!(steps.first(), Some(&defined), "{text}");
+        assert!(!steps.iter().any(|s| s.contains("calling")), "{steps:?}");
+    }
+    // What is given and wanted is not what was meant.
+    let nix = Evaluator::builder().host(MemoryHost::new()).build();
+    let error = nix.and_then(|nix| nix.eval("({ a, b ? 1 }: a) { b = 2; }"));
+    let suggestions = error.map_err(|e| e.into_diagnostic().suggestions);
+    assert_eq!(suggestions.err(), Some(Vec::new()));
+}
+
+#[test]
+fn the_parts_of_a_value_are_named() {
+    let (_, steps) = explained("{ a = [ 1 { b = throw \"deep\"; } ]; }");
+    let parts = [
+        "while evaluating the attribute 'b'",
+        "while evaluating list element at index 1",
+        "while evaluating the attribute 'a'",
+    ];
+    assert_eq!(&steps[steps.len() - 3..], parts);
+    let (place, steps) = explained("builtins.toJSON { a = [ 1 (x: x) ]; }");
+    assert_eq!(place, "1:19");
+    assert!(steps.contains(&"while evaluating list element at index 1".to_string()));
+    // No place in the evaluator's own files, and what is wrong with a derivation is said.
+    let text = "(derivation { name = \"a\"; system = \"b\"; builder = \"c\"; x = { }; }).drvPath";
+    let (place, steps) = explained(text);
+    assert_eq!(place, "1:56");
+    let step = "while evaluating attribute 'x' of derivation 'a'".to_string();
+    assert_eq!(steps.first(), Some(&step));
+    let (_, steps) = explained("(derivation { name = \"a\"; }).drvPath");
+    let step = "while evaluating derivation 'a'";
+    assert!(steps.iter().any(|s| s.starts_with(step)), "{steps:?}");
+}
+
+#[test]
+fn values_in_messages_are_abbreviated() {
+    for (text, message) in [
+        (
+            "let l = builtins.genList (i: i) 12; in builtins.deepSeq l (1 + l.a)",
+            "expected a set but found a list: [ 0 1 2 3 4 5 6 7 8 9 «2 items elided» ]",
+        ),
+        (
+            "let s = { a = [ [ 1 2 ] [ 3 ] ]; type = \"t\"; }; in builtins.deepSeq s (s + 1)",
+            "cannot coerce a set to a string: { type = \"t\"; a = [ [ 1 2 ] [ 3 ] ]; }",
+        ),
+        (
+            "1 + builtins.add",
+            "cannot add the built-in function 'add' to an integer",
+        ),
+        (
+            "1 + (builtins.add 2)",
+            "cannot add the partially applied built-in function 'add' to an integer",
+        ),
+        (
+            "builtins.head ((x: y: z: x) 1)",
+            "expected a list but found a function: «lambda @ «text»:1:20»",
+        ),
+    ] {
+        let nix = Evaluator::builder().host(MemoryHost::new()).build();
+        let error = nix.and_then(|nix| nix.eval(text).and_then(|v| v.force()));
+        let found = error.map_err(|e| e.into_diagnostic().message);
+        assert_eq!(found.err().as_deref(), Some(message), "{text}");
+    }
+}

@@ -4,7 +4,7 @@
 //! order differs, or where an argument of the wrong type has to be reported before the next one is
 //! evaluated, a builtin asks here.
 
-use nivis_eval::{Activation, Error, Machine, Result, Step, Type, Value};
+use nivis_eval::{Activation, Error, Machine, Result, SourceSpan, Step, Type, Value};
 
 /// What an argument has to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,4 +65,16 @@ pub(crate) fn arguments(
 #[cold]
 pub(crate) fn other(message: impl Into<String>) -> Error {
     Error::other(message)
+}
+
+/// Adds to an error, or not, what of a builtin's arguments it is about.
+pub(crate) trait About<T> {
+    /// The same result; an error says in its trace what was being looked at.
+    fn about(self, what: &str) -> Result<T>;
+}
+
+impl<T> About<T> for Result<T> {
+    fn about(self, what: &str) -> Result<T> {
+        self.map_err(|e| e.context(what, SourceSpan::default(), false))
+    }
 }

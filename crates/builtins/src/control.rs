@@ -270,6 +270,10 @@ fn import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Locals: scope, path; then the path as such.
+    const LOADED: u64 = 4;
+    if a.state == LOADED {
+        return Ok(Step::Done(m.pop()));
+    }
     if a.state == 0 {
         a.state = 1;
         let v = m.local(a, 1);
@@ -299,5 +303,7 @@ fn scoped_import(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     } else {
         m.load_file_with(bytes_path(path.bytes()), &variables)?
     };
-    Ok(Step::Done(file))
+    // Not in this one's place: a file that imports itself makes code without end, and must meet the limit of nested calls.
+    a.state = LOADED;
+    Ok(Step::Force(file))
 }

@@ -333,9 +333,9 @@ impl State {
 
 fn derivation_strict(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut state = State::unpack(a.state);
-    let step = derivation_step(m, a, &mut state)?;
+    let step = derivation_step(m, a, &mut state);
     a.state = state.pack();
-    Ok(step)
+    step
 }
 
 fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result<Step> {
@@ -450,7 +450,9 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
             }
             state.waiting = TEXT;
             m.push(value);
-            return Ok(Step::Run(data::json_text, 1));
+            let options = data::TO_JSON.value(m);
+            m.push(options);
+            return Ok(Step::Run(data::json_text, 2));
         }
         if !value.is_string() {
             state.waiting = TEXT;

@@ -13,6 +13,7 @@ use nivis_eval::heap::StringRef;
 use nivis_eval::machine::{bytes_path, canonical_path, host_error};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
+use nivis_eval::print::print_name;
 use nivis_eval::{
     Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, PosId, Result, Step, Value,
 };
@@ -316,13 +317,18 @@ fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let host = host_of(m, path.bytes());
     let shown = bytes_path(path.bytes());
     let entries = host.read_dir(shown).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotADirectory => Error::new(
-            ErrorKind::Host,
-            format!(
-                "cannot read directory \"{}\": Not a directory",
-                shown.display()
-            ),
-        ),
+        std::io::ErrorKind::NotADirectory => {
+            // What is named is what links lead to.
+            let resolved = host.resolve_links(shown).ok();
+            let resolved = resolved.as_deref().unwrap_or(shown);
+            Error::new(
+                ErrorKind::Host,
+                format!(
+                    "cannot read directory \"{}\": Not a directory",
+                    resolved.display()
+                ),
+            )
+        }
         _ => host_error(&e, shown),
     })?;
     let attrs: Vec<_> = entries
@@ -622,9 +628,11 @@ fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         }
         let known = [keys.name, keys.filter, keys.recursive, keys.sha256].contains(&symbol);
         if !known {
+            let mut name = Vec::new();
+            print_name(&mut name, m.symbols.name(symbol));
             return Err(Error::other(format!(
                 "unsupported argument '{}' to 'builtins.path'",
-                m.symbols.text(symbol)
+                String::from_utf8_lossy(&name)
             )));
         }
         if value.is_thunk() {

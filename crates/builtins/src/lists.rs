@@ -1,6 +1,6 @@
 //! Lists.
 
-use crate::args::{Want, arguments, other};
+use crate::args::{About, Want, arguments, other};
 use crate::table::{frame, leaf};
 use nivis_eval::{Activation, Builtin, Machine, PosId, Result, Step, Value, ops};
 
@@ -290,7 +290,9 @@ fn filter(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let list = m.want_list(m.local(a, 1))?;
     let keep = m.pop();
-    if m.want_bool(keep)? {
+    let what =
+        "while evaluating the return value of the filtering function passed to builtins.filter";
+    if m.want_bool(keep).about(what)? {
         m.push(list.get(a.state as usize - 1).unwrap_or(Value::NULL));
     }
     let Some(item) = list.get(a.state as usize) else {
@@ -321,7 +323,12 @@ fn search(m: &mut Machine, a: &mut Activation, wanted: bool) -> Result<Step> {
         a.state = 1;
     } else {
         let answer = m.pop();
-        if m.want_bool(answer)? == wanted {
+        let what = if wanted {
+            "while evaluating the return value of the function passed to builtins.any"
+        } else {
+            "while evaluating the return value of the function passed to builtins.all"
+        };
+        if m.want_bool(answer).about(what)? == wanted {
             return Ok(Step::Done(Value::bool(wanted)));
         }
     }
@@ -379,7 +386,8 @@ fn concat_lists(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             a.state = i as u64;
             return Ok(Step::Force(item));
         }
-        m.want_list(item)?;
+        m.want_list(item)
+            .about("while evaluating a value of the list passed to builtins.concatLists")?;
     }
     for item in lists.iter() {
         m.push(item);
@@ -396,7 +404,8 @@ fn concat_map(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state = 1;
     } else {
         let part = m.pop();
-        if !m.want_list(part)?.is_empty() {
+        let what = "while evaluating the return value of the function passed to builtins.concatMap";
+        if !m.want_list(part).about(what)?.is_empty() {
             m.push(part);
         }
     }
@@ -417,7 +426,9 @@ fn partition(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     } else {
         let answer = m.pop();
         if a.state & 1 == 1 {
-            let answer = m.want_bool(answer)?;
+            let answer = m.want_bool(answer).about(
+                "while evaluating the return value of the partition function passed to builtins.partition",
+            )?;
             m.push(Value::bool(answer));
             a.state += 1;
         }
@@ -451,7 +462,9 @@ fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state = 1;
     } else {
         let name = m.pop();
-        m.want_plain_string(name)?;
+        m.want_plain_string(name).about(
+            "while evaluating the return value of the grouping function passed to builtins.groupBy",
+        )?;
         m.push(name);
     }
     if let Some(step) = call_with_next(m, a)? {

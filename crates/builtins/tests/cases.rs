@@ -16,6 +16,7 @@ fn files() -> MemoryHost {
         .with_file("/t/scoped.nix", "[ x y (x + y) ]")
         .with_file("/t/scoped2.nix", "[ true builtins x y ]")
         .with_file("/t/lazy.nix", "y")
+        .with_file("/t/self.nix", "scopedImport { } ./self.nix")
         .with_file("/t/fn.nix", "{ x,\n  y ? 2, ... }: x")
         .with_file("/t/list.nix", "[ { name = \"x\";\n   value = 1; } ]")
         .with_file(
@@ -106,6 +107,18 @@ fn scoped_imports_are_evaluated_each_time() {
     let (ok, shown) = messages(text, Settings::default());
     assert!(ok);
     assert_eq!(shown.len(), 2);
+}
+
+#[test]
+fn a_file_that_imports_itself_ends() {
+    // Without stress, which would take long: ten thousand times the file.
+    let found = common::evaluate(
+        Rc::new(files()),
+        Settings::default(),
+        b"import ./self.nix",
+        false,
+    );
+    assert_eq!(found, "! stack overflow; max-call-depth exceeded");
 }
 
 #[test]

@@ -231,3 +231,11 @@ impl Tables {
 }
 
 const _: () = assert!(size_of::<Op>() == 8);
+
+impl Lambda {
+    /// Whether a set pattern names an attribute.
+    pub fn takes(&self, symbol: Symbol) -> bool {
+        let mut formals = self.formals.iter().flat_map(|f| f.entries.iter());
+        formals.any(|f| f.symbol == symbol)
+    }
+}

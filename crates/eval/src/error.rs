@@ -78,6 +78,8 @@ pub struct ErrorData {
     pub suggestions: Vec<String>,
     /// A further place that matters (the other definition, the function called), with its caption.
     pub related: Option<(String, SourceSpan)>,
+    /// Whether its place is the call of the innermost function, which got the wrong arguments, and not inside of that.
+    pub(crate) at_call: bool,
 }
 
 /// One more step, outside those that came before it. Errors share what they have in common: every thunk between two nested
@@ -122,6 +124,7 @@ impl Error {
             span: SourceSpan::default(),
             suggestions: Vec::new(),
             related: None,
+            at_call: false,
         };
         Error(Arc::new(Traced {
             data: Arc::new(data),

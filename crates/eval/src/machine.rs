@@ -207,6 +207,8 @@ pub struct Machine {
     pub(crate) builtins: Vec<Builtin>,
     /// Builtins that say themselves what they are doing, by name.
     describers: FxHashMap<&'static str, Describe>,
+    /// Native functions that do the same, whatever builtin they run for.
+    native_describers: Vec<(Resume, Describe)>,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
     errors: Vec<Error>,
@@ -285,6 +287,7 @@ impl Machine {
             absent: Default::default(),
             builtins: Vec::new(),
             describers: FxHashMap::default(),
+            native_describers: vec![(ops::force_deep, ops::describe_deep)],
             stack: Vec::with_capacity(1024),
             frames: Vec::with_capacity(256),
             errors: Vec::new(),
@@ -326,6 +329,13 @@ impl Machine {
     /// Lets the traces of errors show what a builtin (one with [`Body::Frame`]) was doing, instead of that it was called.
     pub fn describe_builtin(&mut self, name: &'static str, describe: Describe) {
         self.describers.insert(name, describe);
+    }
+
+    /// Lets the traces of errors show what a native function was doing, before what is said of the builtin it runs for.
+    ///
+    /// Functions are told apart by their addresses; two whose code is the same to the letter may be taken for one another.
+    pub fn describe_native(&mut self, resume: Resume, describe: Describe) {
+        self.native_describers.push((resume, describe));
     }
 
     /// Binds a name in the outermost scope of every file compiled from now on.
@@ -1111,17 +1121,61 @@ impl Machine {
     fn add_trace(&mut self, mut error: Error, floor: usize) -> Error {
         /// Steps kept at either end of a long trace.
         const KEPT: usize = 500;
-        let mut items = Vec::new();
+        let mut items: Vec<(String, SourceSpan)> = Vec::new();
         let mut placed = !error.data().span.start.is_none();
         let already = error.trace_len();
-        for i in (floor..self.frames.len()).rev() {
+        let mut top = self.frames.len();
+        if error.data().at_call
+            && !placed
+            && let Some(frame) = self.frames.get(floor..).and_then(<[Frame]>::last)
+            && frame.flags & flag::CALL != 0
+        {
+            // The function does not run yet; what it says is said of its call. A suspended application has no other place
+            // than the function.
+            top -= 1;
+            let suspended = frame.flags & (flag::APPLY1 | flag::APPLY_ATTR) != 0;
+            // Frames that only hold further arguments have no place.
+            let callers = self.frames[..top].iter().rev();
+            let call = callers
+                .take_while(|f| !suspended && f.resume.is_none() && !f.ip.is_null())
+                .take(3)
+                .find_map(|f| self.tables.span(f.ip.wrapping_sub(1)));
+            let function = error.data().related.as_ref().map(|(_, span)| *span);
+            if let Some(span) = call.or(function) {
+                error = error.at(span);
+                placed = true;
+            }
+        }
+        for i in (floor..top).rev() {
             let frame = self.frames[i];
             if frame.resume.is_none()
                 && !placed
                 && !frame.ip.is_null()
                 && let Some(span) = self.tables.span(frame.ip.wrapping_sub(1))
+                && !self.is_internal(span)
             {
                 error = error.at(span);
+                placed = true;
+            }
+            if let Some(resume) = frame.resume {
+                let mut described = self.native_describers.iter();
+                let described = described.find(|(f, _)| std::ptr::fn_addr_eq(*f, resume));
+                if let Some((_, describe)) = described.copied() {
+                    let activation = Activation {
+                        base: frame.base as usize,
+                        state: frame.env.0 as u64,
+                        failed: false,
+                    };
+                    items.extend(describe(self, &activation));
+                }
+            }
+            if !placed
+                && let Some((message, span)) = items.iter().find(|(_, span)| !span.start.is_none())
+            {
+                // Better than a place in a file that nobody can look at.
+                let data = error.data_mut();
+                data.span = *span;
+                data.related.get_or_insert((message.clone(), *span));
                 placed = true;
             }
             if frame.resume.is_some()
@@ -1171,6 +1225,13 @@ impl Machine {
             }
         }
         error
+    }
+
+    /// Whether a place is in a text that belongs to the language itself.
+    fn is_internal(&self, span: SourceSpan) -> bool {
+        self.sources
+            .resolve(span.start)
+            .is_some_and(|(source, _)| source.origin.name().starts_with("«<nix/"))
     }
 
     // ---- calls ----------------------------------------------------------------------------------------
@@ -1403,8 +1464,10 @@ impl Machine {
             failed: frame.flags & flag::FAILED != 0,
         };
         frame.flags &= flag::DISCARD;
-        let step = resume(self, &mut activation)?;
+        let step = resume(self, &mut activation);
+        // Also when it failed: the trace tells by the state what was going on.
         self.frames[index].env = EnvPtr(activation.state as usize);
+        let step = step?;
         let base = activation.base;
         match step {
             Step::Done(v) => {
@@ -2021,7 +2084,8 @@ impl Machine {
                     }
                     env.set(slot, arg);
                     let Some(attrs) = arg.as_attrs() else {
-                        fail!(self.expected(Type::Attrs, arg));
+                        let error = self.expected(Type::Attrs, arg);
+                        fail!(self.wrong_call(lambda, error));
                     };
                     check!(self.bind_formals(lambda, attrs, env));
                 }
@@ -2293,56 +2357,56 @@ impl Machine {
     #[cold]
     fn missing_argument(&self, lambda: &Lambda, symbol: Symbol, attrs: AttrsRef) -> Error {
         let name = self.symbols.text(symbol);
-        let mut e = Error::new(
+        let e = Error::new(
             ErrorKind::Arguments,
             format!(
                 "function {} called without required argument '{name}'",
                 self.lambda_name(lambda)
             ),
         );
-        e.data_mut().related = Some((
-            "the function is defined here".to_string(),
-            SourceSpan {
-                start: lambda.pos,
-                len: 1,
-            },
-        ));
-        let given = attrs.names().map(|s| self.symbols.text(s));
-        e.suggest(crate::suggest::similar(&name, given))
+        // What was given and is wanted too was not meant for something else.
+        let given = attrs
+            .names()
+            .filter(|s| !lambda.takes(*s))
+            .map(|s| self.symbols.text(s));
+        self.wrong_call(lambda, e.suggest(crate::suggest::similar(&name, given)))
     }
 
     #[cold]
     fn unexpected_argument(&self, lambda: &Lambda, attrs: AttrsRef) -> Error {
-        let known = |s: Symbol| {
-            lambda
-                .formals
-                .as_ref()
-                .is_some_and(|f| f.entries.iter().any(|e| e.symbol == s))
-        };
         // Nix names the first one in the order of names' symbols.
         let name = attrs
-            .iter()
-            .map(|(s, ..)| s)
-            .find(|s| !known(*s))
+            .names()
+            .find(|s| !lambda.takes(*s))
             .map(|s| self.symbols.text(s))
             .unwrap_or_default();
-        let mut e = Error::new(
+        let e = Error::new(
             ErrorKind::Arguments,
             format!(
                 "function {} called with unexpected argument '{name}'",
                 self.lambda_name(lambda)
             ),
         );
-        e.data_mut().related = Some((
+        let formals = lambda.formals.iter().flat_map(|f| f.entries.iter());
+        let names = formals
+            .filter(|f| attrs.get(f.symbol).is_none())
+            .map(|f| self.symbols.text(f.symbol));
+        self.wrong_call(lambda, e.suggest(crate::suggest::similar(&name, names)))
+    }
+
+    /// The error of a call whose argument does not fit: its place is the call, and the function is shown beside it.
+    #[cold]
+    fn wrong_call(&self, lambda: &Lambda, mut error: Error) -> Error {
+        let data = error.data_mut();
+        data.at_call = true;
+        data.related = Some((
             "the function is defined here".to_string(),
             SourceSpan {
                 start: lambda.pos,
                 len: 1,
             },
         ));
-        let formals = lambda.formals.iter().flat_map(|f| f.entries.iter());
-        let names = formals.map(|f| self.symbols.text(f.symbol));
-        e.suggest(crate::suggest::similar(&name, names))
+        error
     }
 
     #[cold]
@@ -2945,7 +3009,12 @@ pub fn canonical_path(path: &[u8]) -> Vec<u8> {
 pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     let shown = crate::own::shown(path.as_os_str().as_encoded_bytes());
     let shown = bytes_path(&shown).display();
-    if e.kind() == std::io::ErrorKind::NotFound {
+    // A file in what is no folder does not exist either.
+    let missing = [
+        std::io::ErrorKind::NotFound,
+        std::io::ErrorKind::NotADirectory,
+    ];
+    if missing.contains(&e.kind()) {
         return Error::new(ErrorKind::Host, format!("path '{}' does not exist", shown));
     }
     // What does not come from the system is the host's own text.

@@ -10,6 +10,7 @@ use crate::heap::{AttrsRef, StringRef};
 use crate::machine::{Machine, bytes_path, canonical_path};
 use crate::native::{Activation, Step};
 use crate::own;
+use crate::position::SourceSpan;
 use crate::value::{Type, Value};
 
 /// `-`, `*` and `/` (`+` also joins strings: see `add`).
@@ -93,10 +94,10 @@ pub(crate) fn add_simple(m: &mut Machine, left: Value, right: Value) -> Result<O
     match left.type_of() {
         Type::Int | Type::Float => match right.type_of() {
             Type::Int | Type::Float => arithmetic(m, Arithmetic::Add, left, right).map(Some),
-            t => Err(Error::type_error(format!(
+            _ => Err(Error::type_error(format!(
                 "cannot add {} to {}",
-                t.with_article(),
-                left.type_of().with_article()
+                m.describe_type(right),
+                m.describe_type(left)
             ))),
         },
         Type::String if right.is_string() => {
@@ -810,6 +811,61 @@ pub fn join_strings(m: &mut Machine, parts: &[Value]) -> Result<Value> {
 }
 
 // ---- deep evaluation ------------------------------------------------------------------------------
+
+/// Which parts of lists and sets were being looked at, innermost first: for traces of functions that go through the value in
+/// local 0 and keep pairs of a container and the index of what comes next in it as locals, from `first` on. An index of -1
+/// stands for the container's `outPath`.
+pub fn describe_parts(
+    m: &mut Machine,
+    a: &Activation,
+    first: usize,
+    attribute: &str,
+) -> Vec<(String, SourceSpan)> {
+    let mut steps = Vec::new();
+    let mut part = m.local(a, 0);
+    // What lies above its locals on the stack is not known here: a pair is one of them when it is for the part that the pair
+    // before it leads to.
+    for at in (first..).step_by(2) {
+        let (container, index) = (m.local(a, at), m.local(a, at + 1));
+        if !(container.is_list() || container.is_attrs()) || container != part {
+            break;
+        }
+        let Some(index) = index.as_int() else { break };
+        let index = usize::try_from(index - 1).ok();
+        let next = if let Some(list) = container.as_list() {
+            let Some(v) = index.and_then(|i| list.get(i)) else {
+                break;
+            };
+            let message = format!(
+                "while evaluating list element at index {}",
+                index.unwrap_or(0)
+            );
+            steps.push((message, SourceSpan::default()));
+            v
+        } else if let (Some(attrs), Some(index)) = (container.as_attrs(), index) {
+            let Some((symbol, v, pos)) = m.sorted_attr(attrs, index) else {
+                break;
+            };
+            let name = m.symbols.text(symbol);
+            let span = SourceSpan { start: pos, len: 1 };
+            steps.push((format!("while evaluating {attribute} '{name}'"), span));
+            v
+        } else {
+            let out = container
+                .as_attrs()
+                .and_then(|attrs| attrs.get(m.known.out_path));
+            let Some(v) = out else { break };
+            v
+        };
+        part = next.resolved();
+    }
+    steps.reverse();
+    steps
+}
+
+pub(crate) fn describe_deep(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSpan)> {
+    describe_parts(m, a, 1, "the attribute")
+}
 
 /// Evaluates a value and everything in it. Local: the value, which is also the result.
 ///

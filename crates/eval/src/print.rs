@@ -1,6 +1,6 @@
 //! Values as text: what `nix-instantiate --eval` and error messages show.
 
-use crate::heap::Callee;
+use crate::heap::{Callee, ListRef};
 use crate::machine::Machine;
 use crate::ops::is_derivation;
 use crate::symbol::Symbol;
@@ -47,7 +47,7 @@ impl PrintOptions {
     /// As error messages print.
     pub const SHORT: PrintOptions = PrintOptions {
         classic: false,
-        derivation_paths: true,
+        derivation_paths: false,
         max_depth: 10,
         max_attrs: 10,
         max_items: 10,
@@ -133,9 +133,15 @@ pub fn print_float(f: f64) -> String {
 
 enum Item {
     Value(Value, usize),
-    Name(Symbol),
-    Text(&'static str),
-    Elided(usize, &'static str),
+    /// A list from an element on, and the depth of its elements.
+    Elements(ListRef, usize, usize),
+    /// The attributes that are left of a set, the depth of their values, and whether one was printed.
+    Entries(std::vec::IntoIter<(Symbol, Value)>, usize, bool),
+}
+
+fn elided(out: &mut Vec<u8>, count: usize, what: &str) {
+    let plural = if count == 1 { "" } else { "s" };
+    out.extend_from_slice(format!("«{count} {what}{plural} elided» ").as_bytes());
 }
 
 impl Machine {
@@ -152,18 +158,40 @@ impl Machine {
         let (mut attrs_printed, mut items_printed) = (0, 0);
         while let Some(item) = todo.pop() {
             let (value, depth) = match item {
-                Item::Text(t) => {
-                    out.extend_from_slice(t.as_bytes());
+                // Elements and attributes count when they are printed, after what is in them.
+                Item::Elements(list, index, depth) => {
+                    if index > 0 {
+                        out.push(b' ');
+                        items_printed += 1;
+                    }
+                    if index == list.len() {
+                        out.push(b']');
+                    } else if items_printed >= o.max_items {
+                        elided(out, list.len() - index, "item");
+                        out.push(b']');
+                    } else {
+                        todo.push(Item::Elements(list, index + 1, depth));
+                        let element = list.slot(index).unwrap_or(Value::NULL);
+                        todo.push(Item::Value(element, depth));
+                    }
                     continue;
                 }
-                Item::Name(s) => {
-                    print_name(out, self.symbols.name(s));
-                    out.extend_from_slice(b" = ");
-                    continue;
-                }
-                Item::Elided(n, what) => {
-                    let plural = if n == 1 { "" } else { "s" };
-                    out.extend_from_slice(format!("«{n} {what}{plural} elided» ").as_bytes());
+                Item::Entries(mut entries, depth, begun) => {
+                    if begun {
+                        out.extend_from_slice(b"; ");
+                        attrs_printed += 1;
+                    }
+                    if attrs_printed >= o.max_attrs && entries.len() > 0 {
+                        elided(out, entries.len(), "attribute");
+                        out.push(b'}');
+                    } else if let Some((symbol, v)) = entries.next() {
+                        print_name(out, self.symbols.name(symbol));
+                        out.extend_from_slice(b" = ");
+                        todo.push(Item::Entries(entries, depth, true));
+                        todo.push(Item::Value(v, depth));
+                    } else {
+                        out.push(b'}');
+                    }
                     continue;
                 }
                 Item::Value(v, depth) => (v, depth),
@@ -215,21 +243,11 @@ impl Machine {
                         continue;
                     }
                     out.extend_from_slice(b"[ ");
-                    if depth >= o.max_depth && !list.is_empty() {
+                    if depth >= o.max_depth {
                         out.extend_from_slice(b"... ]");
                         continue;
                     }
-                    let room = o.max_items.saturating_sub(items_printed);
-                    let shown = list.len().min(room);
-                    items_printed += shown;
-                    todo.push(Item::Text("]"));
-                    if shown < list.len() {
-                        todo.push(Item::Elided(list.len() - shown, "item"));
-                    }
-                    for i in (0..shown).rev() {
-                        todo.push(Item::Text(" "));
-                        todo.push(Item::Value(list.slot(i).unwrap_or(Value::NULL), depth + 1));
-                    }
+                    todo.push(Item::Elements(list, 0, depth + 1));
                 }
                 Type::Attrs => {
                     let Some(attrs) = value.as_attrs() else {
@@ -251,7 +269,7 @@ impl Machine {
                         continue;
                     }
                     out.extend_from_slice(b"{ ");
-                    if depth >= o.max_depth && !attrs.is_empty() {
+                    if depth >= o.max_depth {
                         out.extend_from_slice(b"... }");
                         continue;
                     }
@@ -259,19 +277,14 @@ impl Machine {
                         .iter()
                         .map(|(s, v, _)| (s, attrs.slot(s).unwrap_or(v)))
                         .collect();
-                    entries.sort_by(|a, b| self.symbols.name(a.0).cmp(self.symbols.name(b.0)));
-                    let room = o.max_attrs.saturating_sub(attrs_printed);
-                    let shown = entries.len().min(room);
-                    attrs_printed += shown;
-                    todo.push(Item::Text("}"));
-                    if shown < entries.len() {
-                        todo.push(Item::Elided(entries.len() - shown, "attribute"));
-                    }
-                    for (symbol, v) in entries.into_iter().take(shown).rev() {
-                        todo.push(Item::Text("; "));
-                        todo.push(Item::Value(v, depth + 1));
-                        todo.push(Item::Name(symbol));
-                    }
+                    // Where not all are shown, what says most about a set comes first.
+                    let order = |symbol: Symbol| {
+                        let name = self.symbols.name(symbol);
+                        let telling = name == b"type" || name == b"_type";
+                        (!(telling && o.max_attrs < usize::MAX), name)
+                    };
+                    entries.sort_by(|a, b| order(a.0).cmp(&order(b.0)));
+                    todo.push(Item::Entries(entries.into_iter(), depth + 1, false));
                 }
             }
         }
@@ -304,12 +317,10 @@ impl Machine {
                 Some(_) if o.classic => "<PRIMOP-APP>".to_string(),
                 Some(b) => format!("«partially applied primop {}»", b.name),
                 None if o.classic => "<LAMBDA>".to_string(),
-                None => match crate::heap::FunctionRef(f.partial_callee()).callee() {
-                    Callee::Closure(lambda, _) => {
-                        let lambda = crate::machine::lambda_of(lambda);
-                        format!("«lambda @ {}»", self.describe_position(lambda.pos))
-                    }
-                    _ => "«lambda»".to_string(),
+                // What is left of `x: y: …` stands where `y:` does.
+                None => match self.signature(f) {
+                    Some(left) => format!("«lambda @ {}»", self.describe_position(left.pos)),
+                    None => "«lambda»".to_string(),
                 },
             },
         };

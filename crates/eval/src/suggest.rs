@@ -8,7 +8,7 @@ pub(crate) fn similar(name: &str, candidates: impl Iterator<Item = String>) -> V
         .filter(|c| c.len().abs_diff(name.len()) <= LIMIT && c != name && !c.starts_with("__"))
         .filter_map(|c| {
             let d = distance(name.as_bytes(), c.as_bytes(), LIMIT);
-            (d <= LIMIT && d < name.len().max(2)).then_some((d, c))
+            (d <= LIMIT && 2 * d <= name.len() + 1).then_some((d, c))
         })
         .collect();
     found.sort();
