@@ -7,7 +7,7 @@ use crate::content_address::{ContentAddress, ContentAddressMethod};
 use crate::derivation::{Derivation, DerivationOutput, OutputName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm, HashFormat, Hasher, sha256};
-use crate::ingest::git_hash;
+use crate::ingest::{git_hash, hash_tree};
 use crate::nar::{FileSink, FileSystem, NarSource, NodeKind, write_file_nar, write_nar};
 use crate::store_path::{StorePath, StoreReferences};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -84,11 +84,11 @@ impl LocalStore {
         repair: bool,
         make: impl FnOnce(&Path) -> Result<(PathInfo, KnownOutputs)>,
     ) -> Result<()> {
-        self.check_writable()?;
         self.add_temp_root(path)?;
         if !repair && self.is_valid(path)? {
             return Ok(());
         }
+        self.check_writable()?;
         let mut locks = self.lock_paths([path], true)?;
         let real = self.real_path(path);
         if !self.is_valid(path)? {
@@ -154,24 +154,36 @@ impl LocalStore {
         algorithm: HashAlgorithm,
         references: &StoreReferences,
     ) -> Result<StorePath, S::Error> {
-        self.check_writable()?;
         crate::store_path::check_name(name)?;
         let (received, hash) = self.receive_source(source, root, method, algorithm)?;
-        let content = ContentAddress { method, hash };
+        let info =
+            self.content_info(name, ContentAddress { method, hash }, references, &received)?;
+        let path = info.path.clone();
+        self.add_received(received, info, false)?;
+        Ok(path)
+    }
+
+    fn content_info(
+        &self,
+        name: &str,
+        content: ContentAddress,
+        references: &StoreReferences,
+        received: &Received,
+    ) -> Result<PathInfo> {
         let path = self
             .store_dir()
             .make_content_path(name, &content, references)?;
         let mut info = PathInfo::new(path.clone(), received.nar_hash, received.nar_size);
         info.references = references.others.clone();
         if references.self_reference {
-            info.references.insert(path.clone());
+            info.references.insert(path);
         }
         info.content_address = Some(content);
-        self.add_received(received, info, false)?;
-        Ok(path)
+        Ok(info)
     }
 
-    /// As [`LocalStore::add_source`], for files: the name, if none is given, is the file's own.
+    /// As [`LocalStore::add_source`], for files, which are read a second time if they are large and turn
+    /// out not to be in the store.
     pub fn add_path(
         &self,
         path: &Path,
@@ -179,14 +191,44 @@ impl LocalStore {
         method: ContentAddressMethod,
         algorithm: HashAlgorithm,
     ) -> Result<StorePath> {
-        self.add_source(
-            name,
-            &mut FileSystem,
-            &FileSystem::node(path),
-            method,
-            algorithm,
-            &StoreReferences::none(),
-        )
+        crate::store_path::check_name(name)?;
+        let none = StoreReferences::none();
+        let node = FileSystem::node(path);
+        if method != ContentAddressMethod::Nar {
+            let content = hash_tree(&mut FileSystem, &node, method, algorithm)?;
+            let known = self.store_dir().make_content_path(name, &content, &none)?;
+            self.add_temp_root(&known)?;
+            if self.is_valid(&known)? {
+                return Ok(known);
+            }
+            self.check_writable()?;
+            return self.add_source(name, &mut FileSystem, &node, method, algorithm, &none);
+        }
+        let receiver = Receiver::new(self, Some(algorithm)).forget_large();
+        let received = write_nar(&mut FileSystem, &node, receiver)?.finish()?;
+        let hash = received.other_hash.unwrap_or(received.nar_hash);
+        let content = ContentAddress { method, hash };
+        let info = self.content_info(name, content, &none, &received)?;
+        let added = info.path.clone();
+        if !received.is_forgotten() {
+            self.add_received(received, info, false)?;
+            return Ok(added);
+        }
+        self.add_once(&added, false, |dest| {
+            let receiver = Receiver::new(self, None).unpack_to(dest.to_path_buf())?;
+            let again = write_nar(&mut FileSystem, &node, receiver)?.finish()?;
+            if again.nar_hash != info.nar_hash {
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!(
+                        "'{}' changed while it was added to the store",
+                        path.display()
+                    ),
+                ));
+            }
+            Ok((info, HashMap::new()))
+        })?;
+        Ok(added)
     }
 
     fn receive_source<S: NarSource>(
@@ -222,7 +264,9 @@ impl LocalStore {
             ContentAddressMethod::Git => {
                 let receiver = write_nar(source, root, Receiver::new(self, None).always_unpack())?;
                 let received = receiver.finish()?;
-                let tree = received.unpacked().unwrap_or_default();
+                let Some(tree) = received.unpacked() else {
+                    return Err(self.read_only().into());
+                };
                 let hash = git_hash(&mut FileSystem, &FileSystem::node(tree), algorithm)?.1;
                 Ok((received, hash))
             }
@@ -307,7 +351,7 @@ impl LocalStore {
                     let hasher = super::modulo::HashModulo::new(algorithm, info.path.hash_part());
                     write_nar(&mut FileSystem, &node, hasher)?.finish()
                 }
-                method => crate::ingest::hash_tree(&mut FileSystem, &node, method, algorithm)?.hash,
+                method => hash_tree(&mut FileSystem, &node, method, algorithm)?.hash,
             };
             if actual != content.hash {
                 return Err(mismatch("ca hash", show(&content.hash), show(&actual)));

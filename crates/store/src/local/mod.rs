@@ -27,6 +27,7 @@
 
 mod add;
 mod canonical;
+mod case_hack;
 mod config;
 mod db;
 mod files;
@@ -46,6 +47,7 @@ mod transfer;
 mod verify;
 
 pub use canonical::{Canonicalise, InodesSeen};
+pub use case_hack::{CASE_HACK_SUFFIX, CaseHack};
 pub use config::{Lookup, StoreConfig, StoreSettings};
 pub(crate) use files::{delete, sync_tree};
 pub use gc::{GcAction, GcOptions, GcResults, GcStage, StageHook, render_size};
@@ -54,7 +56,7 @@ pub use locks::PathLocks;
 pub use modulo::HashModulo;
 pub use optimise::{OptimiseStats, Optimising};
 pub use query::ClosureOptions;
-pub use restore::{Metadata, restore_nar};
+pub use restore::{Metadata, restore_nar, restore_nar_case_hack};
 pub use roots::Roots;
 pub use transfer::LoadOptions;
 pub use verify::{Repair, VerifyOptions, VerifyReport};
@@ -101,7 +103,17 @@ impl LocalStore {
         let mut big_lock = None;
         if !config.read_only {
             reserve_space(&config);
-            let lock = open_lock_file(&config.state_dir.join("db/big-lock"))?;
+            let lock = open_lock_file(&config.state_dir.join("db/big-lock")).map_err(|e| {
+                match e.kind() {
+                    ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => Error::new(
+                        e.kind(),
+                        format!(
+                            "{e}\nThis command may have been run as non-root in a single-user Nix installation,\nor the Nix daemon may have crashed."
+                        ),
+                    ),
+                    _ => e,
+                }
+            })?;
             lock_file(&lock, LockKind::Shared, true)?;
             big_lock = Some(lock);
         }
@@ -197,11 +209,22 @@ impl LocalStore {
     fn check_writable(&self) -> Result<()> {
         match self.config.read_only {
             false => Ok(()),
-            true => Err(Error::new(
-                ErrorKind::ReadOnly,
-                "operation is not supported by a store that is opened read-only",
-            )),
+            true => Err(self.read_only()),
         }
+    }
+
+    /// The error for what needs to write to a store that is opened for reading only.
+    fn read_only(&self) -> Error {
+        use nix::unistd::{AccessFlags, access};
+        let dir = &self.config.real_store_dir;
+        let why = match access(dir, AccessFlags::W_OK) {
+            Ok(()) => String::new(),
+            Err(e) => format!(" ('{}': {})", dir.display(), e.desc()),
+        };
+        Error::new(
+            ErrorKind::ReadOnly,
+            format!("attempt to write a readonly database: the store is opened read-only{why}"),
+        )
     }
 
     fn not_valid(&self, path: &StorePath) -> Error {

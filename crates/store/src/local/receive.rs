@@ -2,7 +2,8 @@
 //!
 //! They come as an archive, which is hashed as it passes. Small ones are kept in memory; larger ones are
 //! unpacked, by a thread of their own, into a folder of the store that no collector touches while it is
-//! locked, and are moved to their place at the end.
+//! locked, and are moved to their place at the end. Where the source can be read again, larger ones are
+//! only hashed at first, and unpacked right to their place if it turns out that they are not there.
 
 use super::LocalStore;
 use super::locks::{LockKind, lock_file};
@@ -75,13 +76,24 @@ pub(super) struct Receiver {
     /// The archive's hash with another algorithm, if one is wanted.
     other: Option<Hasher>,
     memory: Vec<u8>,
-    /// Whether to unpack even a small archive.
-    always_unpack: bool,
+    large: Large,
     unpacking: Option<Unpacking>,
 }
 
+/// What to do with an archive that does not fit into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Large {
+    Unpack,
+    /// Even if it is small.
+    AlwaysUnpack,
+    /// Only hash it.
+    Forget,
+}
+
 struct Unpacking {
-    dir: StoreTempDir,
+    /// The folder that goes away unless the contents are moved out of it; none if they are where they
+    /// belong.
+    dir: Option<StoreTempDir>,
     pieces: mpsc::SyncSender<Vec<u8>>,
     thread: JoinHandle<Result<()>>,
 }
@@ -99,7 +111,8 @@ pub(super) struct Received {
 
 enum Contents {
     Memory(Vec<u8>),
-    Unpacked(StoreTempDir),
+    Unpacked(Option<StoreTempDir>),
+    Forgotten,
 }
 
 impl Receiver {
@@ -111,20 +124,46 @@ impl Receiver {
                 .filter(|algorithm| *algorithm != HashAlgorithm::Sha256)
                 .map(Hasher::new),
             memory: Vec::new(),
-            always_unpack: false,
+            large: match store.config.read_only {
+                true => Large::Forget,
+                false => Large::Unpack,
+            },
             unpacking: None,
         }
     }
 
     /// Unpacks even small archives, so that [`Received::unpacked`] has a path.
     pub(super) fn always_unpack(mut self) -> Receiver {
-        self.always_unpack = true;
+        if self.large == Large::Unpack {
+            self.large = Large::AlwaysUnpack;
+        }
         self
+    }
+
+    /// Only hashes large archives: [`Received::is_forgotten`].
+    pub(super) fn forget_large(mut self) -> Receiver {
+        self.large = Large::Forget;
+        self
+    }
+
+    /// Unpacks right to where the contents belong, where nothing may be.
+    pub(super) fn unpack_to(mut self, dest: PathBuf) -> Result<Receiver> {
+        self.spawn(None, dest, Metadata::Canonical)?;
+        Ok(self)
     }
 
     fn start_unpacking(&mut self) -> Result<()> {
         let dir = StoreTempDir::create(&self.store_dir)?;
         let dest = dir.path().join("x");
+        self.spawn(Some(dir), dest, Metadata::CanonicalBelow)
+    }
+
+    fn spawn(
+        &mut self,
+        dir: Option<StoreTempDir>,
+        dest: PathBuf,
+        metadata: Metadata,
+    ) -> Result<()> {
         let (pieces, incoming) = mpsc::sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new()
             .name("unpack".into())
@@ -134,7 +173,7 @@ impl Receiver {
                     piece: Vec::new(),
                     at: 0,
                 };
-                restore_nar(reader, &dest, Metadata::CanonicalBelow).map(|_| ())
+                restore_nar(reader, &dest, metadata).map(|_| ())
             })
             .map_err(|e| Error::io("starting a thread", e))?;
         self.unpacking = Some(Unpacking {
@@ -155,9 +194,11 @@ impl Receiver {
 
     /// Ends the archive; the caller made sure that it is complete.
     pub(super) fn finish(mut self) -> Result<Received> {
-        if self.unpacking.is_none() && self.always_unpack {
+        if self.unpacking.is_none() && self.large == Large::AlwaysUnpack {
             self.start_unpacking()?;
         }
+        let forgotten =
+            self.large == Large::Forget && self.nar.bytes_hashed() > MAX_IN_MEMORY as u64;
         let contents = if self.unpacking.is_some() {
             self.hand_over();
             match self.unpacking.take() {
@@ -180,6 +221,8 @@ impl Receiver {
                 }
                 None => Contents::Memory(Vec::new()),
             }
+        } else if forgotten {
+            Contents::Forgotten
         } else {
             Contents::Memory(std::mem::take(&mut self.memory))
         };
@@ -199,10 +242,14 @@ impl Write for Receiver {
         if let Some(other) = &mut self.other {
             other.update(data);
         }
-        self.memory.extend_from_slice(data);
-        if self.unpacking.is_none() && self.memory.len() > MAX_IN_MEMORY {
+        if self.unpacking.is_none() && self.nar.bytes_hashed() > MAX_IN_MEMORY as u64 {
+            if self.large == Large::Forget {
+                self.memory = Vec::new();
+                return Ok(data.len());
+            }
             self.start_unpacking().map_err(io::Error::other)?;
         }
+        self.memory.extend_from_slice(data);
         if self.unpacking.is_some() && self.memory.len() >= PIECE {
             self.hand_over();
         }
@@ -218,20 +265,30 @@ impl Received {
     /// Where the contents are unpacked, if they are.
     pub(super) fn unpacked(&self) -> Option<PathBuf> {
         match &self.contents {
-            Contents::Memory(_) => None,
-            Contents::Unpacked(dir) => Some(dir.path().join("x")),
+            Contents::Unpacked(Some(dir)) => Some(dir.path().join("x")),
+            _ => None,
         }
+    }
+
+    /// Whether the contents were only hashed.
+    pub(super) fn is_forgotten(&self) -> bool {
+        matches!(self.contents, Contents::Forgotten)
     }
 
     /// Puts the contents where they belong. Nothing may be there.
     pub(super) fn install(self, dest: &Path) -> Result<()> {
         match self.contents {
             Contents::Memory(nar) => restore_nar(&nar[..], dest, Metadata::Canonical).map(|_| ()),
-            Contents::Unpacked(dir) => {
+            Contents::Unpacked(Some(dir)) => {
                 std::fs::rename(dir.path().join("x"), dest)
                     .map_err(|e| Error::io(format_args!("moving to '{}'", dest.display()), e))?;
                 canonical_root(dest)
             }
+            Contents::Unpacked(None) => Ok(()),
+            Contents::Forgotten => Err(Error::new(
+                ErrorKind::Unsupported,
+                "these contents were not kept",
+            )),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Unpacking archives into files.
 
+use super::case_hack::Names;
 use super::files::{mtime, open_dir, os_error, set_mtime};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nar::{NarEvent, NarReader};
@@ -35,6 +36,20 @@ pub enum Metadata {
 /// Nothing outside the path is touched, whatever the archive says or anybody does meanwhile: names are
 /// checked by [`NarReader`], and entries are made in open folders without following links.
 pub fn restore_nar<R: Read>(input: R, dest: &Path, metadata: Metadata) -> Result<R> {
+    restore(input, dest, metadata, false)
+}
+
+/// As [`restore_nar`] with ordinary modes and times, for file systems that do not tell `A` from `a`: names
+/// that are the same for them get a [suffix](CASE_HACK_SUFFIX) and a number, which [`CaseHack`] takes
+/// away again.
+///
+/// [`CaseHack`]: super::CaseHack
+/// [`CASE_HACK_SUFFIX`]: super::CASE_HACK_SUFFIX
+pub fn restore_nar_case_hack<R: Read>(input: R, dest: &Path) -> Result<R> {
+    restore(input, dest, Metadata::Ordinary, true)
+}
+
+fn restore<R: Read>(input: R, dest: &Path, metadata: Metadata, case_hack: bool) -> Result<R> {
     let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -53,18 +68,30 @@ pub fn restore_nar<R: Read>(input: R, dest: &Path, metadata: Metadata) -> Result
         folders: vec![(CString::default(), OwnedFd::from(folder))],
         name: c_string(name.as_bytes(), dest)?,
         buffer: vec![0; CHUNK],
+        names: Vec::new(),
     };
     let mut reader = NarReader::new(input);
     loop {
         let step = match reader.next_event()? {
             None => break,
             Some(NarEvent::Entry { name }) => {
-                restore.name = c_string(name, dest)?;
+                restore.name = match restore.names.last_mut() {
+                    Some(names) => c_string(&names.distinct(name)?, dest)?,
+                    None => c_string(name, dest)?,
+                };
                 continue;
             }
             Some(NarEvent::Symlink { target }) => restore.symlink(target),
-            Some(NarEvent::Directory) => restore.directory(),
-            Some(NarEvent::EndDirectory) => restore.end_directory(),
+            Some(NarEvent::Directory) => {
+                if case_hack {
+                    restore.names.push(Names::default());
+                }
+                restore.directory()
+            }
+            Some(NarEvent::EndDirectory) => {
+                restore.names.pop();
+                restore.end_directory()
+            }
             Some(NarEvent::Regular { executable, .. }) => {
                 let file = restore.create()?;
                 restore.fill(&mut reader, file, executable)
@@ -88,6 +115,8 @@ struct Restore<'d> {
     /// The name of the next node.
     name: CString,
     buffer: Vec<u8>,
+    /// The names in each open folder, if those are to differ by more than case.
+    names: Vec<Names>,
 }
 
 impl Restore<'_> {
