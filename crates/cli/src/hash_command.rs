@@ -5,6 +5,7 @@ use crate::session::{Common, Failure, print, warn};
 use clap::{Args, Subcommand};
 use nivis::store::nar::FileSystem;
 use nivis::store::{ContentAddressMethod, Hash, HashAlgorithm, HashFormat, Hasher, hash, ingest};
+use nivis_store::local::CaseHack;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +125,12 @@ pub fn run(command: HashCommand) -> Result<(), Failure> {
             let algorithm = algorithm(args.algorithm.as_deref())?;
             for path in &args.paths {
                 show(
-                    hash_path(path, method, algorithm.unwrap_or(HashAlgorithm::Sha256))?,
+                    hash_path(
+                        path,
+                        method,
+                        algorithm.unwrap_or(HashAlgorithm::Sha256),
+                        false,
+                    )?,
                     format,
                 )?;
             }
@@ -215,11 +221,15 @@ fn hash_path(
     path: &Path,
     method: ContentAddressMethod,
     algorithm: HashAlgorithm,
+    case_hack: bool,
 ) -> Result<Hash, Failure> {
     if method == ContentAddressMethod::Flat {
         return hash_file(path, algorithm);
     }
     let node = FileSystem::node(without_links_on_the_way(path)?);
+    if case_hack {
+        return Ok(ingest::hash_tree(&mut CaseHack, &node, method, algorithm)?.hash);
+    }
     Ok(ingest::hash_tree(&mut FileSystem, &node, method, algorithm)?.hash)
 }
 
@@ -286,6 +296,7 @@ pub fn nix_hash(arguments: &mut Arguments, common: &mut Common) -> Result<(), Fa
             Path::new(path),
             method,
             algorithm.unwrap_or(HashAlgorithm::Md5),
+            common.settings.switch("use-case-hack") == Some(true),
         )?;
         if truncate && found.as_bytes().len() > 20 {
             // What is cut has no name of an algorithm, so no SRI form either.

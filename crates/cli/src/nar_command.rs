@@ -5,7 +5,7 @@ use crate::session::{Failure, io_text, print};
 use clap::Subcommand;
 use nivis::store::nar::{FileSystem, NarEvent, NarReader, write_nar};
 use nivis_store::ErrorKind;
-use nivis_store::local::{Metadata, restore_nar};
+use nivis_store::local::{CaseHack, Metadata, restore_nar, restore_nar_case_hack};
 use std::fs::File;
 use std::io::ErrorKind::AlreadyExists;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write};
@@ -59,9 +59,9 @@ pub fn run(command: NarCommand) -> Result<(), Failure> {
             if std::io::stdout().is_terminal() {
                 return Err(Failure::Usage("refusing to write NAR to a terminal".into()));
             }
-            dump(&path)
+            dump(&path, false)
         }
-        NarCommand::Unpack { path } => restore(&path),
+        NarCommand::Unpack { path } => restore(&path, false),
     }
 }
 
@@ -120,10 +120,13 @@ fn cat(mut reader: NarReader<BufReader<File>>, wanted: &str) -> Result<(), Failu
 ///
 /// # Errors
 /// When something cannot be read, is neither file, folder nor link, or standard output cannot be written.
-pub fn dump(path: &Path) -> Result<(), Failure> {
+pub fn dump(path: &Path, case_hack: bool) -> Result<(), Failure> {
     let node = FileSystem::node(crate::hash_command::without_links_on_the_way(path)?);
     let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let mut out = write_nar(&mut FileSystem, &node, out)?;
+    let mut out = match case_hack {
+        true => write_nar(&mut CaseHack, &node, out)?,
+        false => write_nar(&mut FileSystem, &node, out)?,
+    };
     out.flush()
         .map_err(|e| Failure::Other(format!("writing to standard output: {}", io_text(&e))))
 }
@@ -132,7 +135,7 @@ pub fn dump(path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the archive is none, something is there already, or it cannot be written.
-pub fn restore(path: &Path) -> Result<(), Failure> {
+pub fn restore(path: &Path, case_hack: bool) -> Result<(), Failure> {
     let mut input = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
     let path = std::path::absolute(path)
         .map_err(|e| Failure::Other(format!("'{}': {e}", path.display())))?;
@@ -140,7 +143,11 @@ pub fn restore(path: &Path) -> Result<(), Failure> {
     let folder = input
         .fill_buf()
         .is_ok_and(|start| start.get(64..73) == Some(b"directory"));
-    match restore_nar(input, &path, Metadata::Ordinary) {
+    let restored = match case_hack {
+        true => restore_nar_case_hack(input, &path).map(|_| ()),
+        false => restore_nar(input, &path, Metadata::Ordinary).map(|_| ()),
+    };
+    match restored {
         Ok(_) => Ok(()),
         Err(e) if folder && path.is_dir() && e.kind() == ErrorKind::Io(AlreadyExists) => Err(
             Failure::Other(format!("path '{}' already exists", path.display())),

@@ -299,11 +299,11 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
             let store = store_access::open(&common)?;
             for path in installable::paths(&store, &wanted)? {
                 store.query_path_info(&path)?;
-                crate::nar_command::dump(&store.real_path(&path))?;
+                crate::nar_command::dump(&store.real_path(&path), false)?;
             }
             Ok(())
         }
-        StoreCommand::Restore { path } => crate::nar_command::restore(&path),
+        StoreCommand::Restore { path } => crate::nar_command::restore(&path, false),
         StoreCommand::Requisites(args) => related(&mut common, &args, |store, path| {
             Ok(store.closure_with([path], ClosureOptions::default())?)
         }),

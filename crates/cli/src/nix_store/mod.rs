@@ -133,9 +133,10 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
             let [path] = args.as_slice() else {
                 return Err(usage("only one argument allowed"));
             };
+            let case_hack = common.settings.switch("use-case-hack") == Some(true);
             return match operation {
-                Operation::Dump => crate::nar_command::dump(path.as_ref()),
-                _ => crate::nar_command::restore(path.as_ref()),
+                Operation::Dump => crate::nar_command::dump(path.as_ref(), case_hack),
+                _ => crate::nar_command::restore(path.as_ref(), case_hack),
             };
         }
         _ => {}
