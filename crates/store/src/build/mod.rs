@@ -21,6 +21,7 @@ mod job;
 mod log;
 mod options;
 mod outputs;
+mod places;
 mod request;
 mod resolve;
 mod run;

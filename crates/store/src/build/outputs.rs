@@ -267,8 +267,7 @@ impl Registering<'_> {
                     true => &tree::scan(&actual, [])?,
                     false => scanned,
                 };
-                let mut info =
-                    PathInfo::new(path.clone(), scanned.nar_hash.clone(), scanned.nar_size);
+                let mut info = PathInfo::new(path.clone(), scanned.nar_hash, scanned.nar_size);
                 info.references = references.others;
                 if references.self_reference {
                     info.references.insert(path.clone());
@@ -392,7 +391,7 @@ impl Registering<'_> {
             }
             false => scanned,
         };
-        let mut info = PathInfo::new(path, scanned.nar_hash.clone(), scanned.nar_size);
+        let mut info = PathInfo::new(path, scanned.nar_hash, scanned.nar_size);
         info.references = references.others;
         if references.self_reference {
             info.references.insert(info.path.clone());

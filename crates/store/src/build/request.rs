@@ -171,6 +171,7 @@ impl BuildReport {
     /// The outputs of all requests, or the error that Nix would report: with one failure its message,
     /// otherwise a list. Those of `results` that the message leaves out have been reported as events only
     /// if `keep_going` is set.
+    #[expect(clippy::type_complexity, reason = "a list of pairs is plain enough")]
     pub fn into_outputs(
         self,
         store: &StoreDir,

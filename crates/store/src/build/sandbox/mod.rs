@@ -399,11 +399,11 @@ fn describe(step: &Step) -> String {
 fn personality(settings: &BuildSettings, platform: &[u8]) -> libc::c_ulong {
     const UNAME26: i32 = 0x0002_0000;
     const PER_LINUX32: i32 = 8;
-    let bits32 = match platform {
-        b"i686-linux" => cfg!(target_arch = "x86_64"),
-        b"armv7l-linux" | b"armv6l-linux" | b"armv5tel-linux" => true,
-        _ => false,
-    };
+    let bits32 = (cfg!(target_arch = "x86_64") && platform == b"i686-linux")
+        || matches!(
+            platform,
+            b"armv7l-linux" | b"armv6l-linux" | b"armv5tel-linux"
+        );
     let mut persona = libc::ADDR_NO_RANDOMIZE;
     if bits32 {
         persona |= PER_LINUX32;
