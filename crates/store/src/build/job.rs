@@ -449,6 +449,13 @@ impl Build<'_> {
         let ended = if self.drv.is_builtin() {
             builtins::run(self, rewrites, &mut lines, &mut log)
         } else {
+            shared.observer.message(
+                Level::Chatty,
+                format!(
+                    "executing builder '{}'",
+                    String::from_utf8_lossy(&self.drv.builder)
+                ),
+            );
             let env: Vec<Vec<u8>> = variables
                 .iter()
                 .map(|(name, value)| {
