@@ -188,6 +188,10 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     if let Some(n) = number("max-free") {
         b.max_free = n;
     }
+    if let Some(n) = number("min-free-check-interval") {
+        b.min_free_check_interval = std::time::Duration::from_secs(n);
+    }
+    b.free_space_file = std::env::var_os("_NIX_TEST_FREE_SPACE_FILE").map(PathBuf::from);
     b.ssl_cert_file = path("ssl-cert-file").or_else(|| {
         std::env::var_os("NIX_SSL_CERT_FILE")
             .or_else(|| std::env::var_os("SSL_CERT_FILE"))

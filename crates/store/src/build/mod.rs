@@ -43,7 +43,7 @@ pub use settings::{BuildSettings, ExternalBuilder, SandboxMode, SandboxPath};
 
 use crate::derivation::Derivation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::{LocalStore, Optimising};
+use crate::local::{AutoGc, LocalStore, Optimising};
 use crate::store_path::StorePath;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -52,7 +52,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 /// Why something was not built.
@@ -180,7 +180,6 @@ struct Shared {
     sandbox: Arc<OnceLock<bool>>,
     /// Whether contents of paths are undamaged, as far as that was looked at.
     good: Mutex<HashMap<StorePath, bool>>,
-    collecting: Mutex<()>,
 }
 
 static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
@@ -253,40 +252,26 @@ impl Shared {
 
     /// Collects garbage when the disk is getting full (`min-free`), unless somebody does already.
     fn collect_if_full(&self) -> Result<()> {
-        let BuildSettings {
-            min_free, max_free, ..
-        } = self.settings;
-        if min_free == 0 {
-            return Ok(());
+        self.store.auto_gc(
+            &AutoGc {
+                min_free: self.settings.min_free,
+                max_free: self.settings.max_free,
+                check_interval: self.settings.min_free_check_interval,
+                free_space_file: self.settings.free_space_file.clone(),
+            },
+            false,
+        )
+    }
+
+    /// Looks after free space until the other end is dropped. Builders may fill the disk at any time.
+    fn watch_free_space(&self, stop: &mpsc::Receiver<()>) {
+        let interval = self.settings.min_free_check_interval;
+        let interval = interval.max(Duration::from_millis(100));
+        while stop.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if let Err(e) = self.collect_if_full() {
+                self.observer.message(Level::Warn, e.to_string());
+            }
         }
-        let dir = &self.store.config().real_store_dir;
-        let available = || {
-            nix::sys::statvfs::statvfs(dir)
-                .map(|s| s.blocks_available() * s.fragment_size())
-                .unwrap_or(u64::MAX)
-        };
-        if available() >= min_free {
-            return Ok(());
-        }
-        let _one = self
-            .collecting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let available = available();
-        if available >= min_free || available >= max_free {
-            return Ok(());
-        }
-        let wanted = max_free - available;
-        self.observer.message(
-            Level::Info,
-            format!("running auto-GC to free {wanted} bytes"),
-        );
-        let options = crate::local::GcOptions {
-            max_freed: wanted,
-            ..crate::local::GcOptions::default()
-        };
-        self.store.collect_garbage(&options)?;
-        Ok(())
     }
 }
 
@@ -367,9 +352,19 @@ impl Builder {
             activity: 0,
             sandbox: self.sandbox.clone(),
             good: Mutex::default(),
-            collecting: Mutex::default(),
         };
-        schedule::build(&shared, &builds, requests, mode)
+        std::thread::scope(|scope| {
+            let (stop, stopped) = mpsc::channel();
+            if self.settings.min_free > 0 {
+                scope.spawn(|| {
+                    let stopped = stopped;
+                    shared.watch_free_space(&stopped);
+                });
+            }
+            let report = schedule::build(&shared, &builds, requests, mode);
+            drop(stop);
+            report
+        })
     }
 
     /// With one failed request its message is the error of the whole; with more, the error only lists them.

@@ -137,6 +137,10 @@ pub struct BuildSettings {
     pub min_free: u64,
     /// `max-free` in bytes: until so much is free.
     pub max_free: u64,
+    /// `min-free-check-interval`: how often to look.
+    pub min_free_check_interval: Duration,
+    /// A file that says how many bytes are free, instead of the file system.
+    pub free_space_file: Option<PathBuf>,
     /// `ssl-cert-file`: certificates for sandboxes that reach the network.
     pub ssl_cert_file: Option<PathBuf>,
     /// `netrc-file`: passwords for `builtin:fetchurl`.
@@ -184,6 +188,8 @@ impl Default for BuildSettings {
             auto_optimise_store: false,
             min_free: 0,
             max_free: u64::MAX,
+            min_free_check_interval: Duration::from_secs(5),
+            free_space_file: None,
             ssl_cert_file: None,
             netrc_file: None,
         }

@@ -26,6 +26,7 @@
 //! ([`LocalStore::set_observer`]).
 
 mod add;
+mod auto_gc;
 mod canonical;
 mod case_hack;
 mod config;
@@ -46,6 +47,7 @@ mod temproots;
 mod transfer;
 mod verify;
 
+pub use auto_gc::AutoGc;
 pub use canonical::{Canonicalise, InodesSeen};
 pub use case_hack::{CASE_HACK_SUFFIX, CaseHack};
 pub use config::{Lookup, StoreConfig, StoreSettings};
@@ -79,6 +81,7 @@ pub struct LocalStore {
     /// Hashes modulo of derivations that were checked when they became valid.
     drv_hashes: Mutex<DrvHashMemo>,
     observer: RwLock<Arc<dyn Observer>>,
+    last_look: Mutex<auto_gc::LastLook>,
     /// Held shared for as long as the store is open, so that nobody changes the schema meanwhile.
     _big_lock: Option<File>,
 }
@@ -124,6 +127,7 @@ impl LocalStore {
             temp_roots: Mutex::default(),
             drv_hashes: Mutex::default(),
             observer: RwLock::new(Arc::new(Silent)),
+            last_look: Mutex::default(),
             _big_lock: big_lock,
         }))
     }

@@ -1,0 +1,89 @@
+//! Collecting garbage when the disk is getting full.
+
+use super::{GcOptions, LocalStore};
+use crate::build::events::Level;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// When to collect by itself, and how much.
+#[derive(Debug, Clone)]
+pub struct AutoGc {
+    /// Collect if fewer bytes than this are free; 0 for never.
+    pub min_free: u64,
+    /// Until so many bytes are free.
+    pub max_free: u64,
+    /// How often to look, at most.
+    pub check_interval: Duration,
+    /// A file to read the number of free bytes from, instead of asking the file system.
+    pub free_space_file: Option<PathBuf>,
+}
+
+/// What is remembered between looks.
+#[derive(Debug, Default)]
+pub(super) struct LastLook {
+    at: Option<Instant>,
+    /// Bytes that were free after the last collection: collecting again is in vain until they are fewer.
+    free_after: Option<u64>,
+}
+
+impl LocalStore {
+    /// Collects garbage if the disk is getting full. Does nothing if it looked a moment ago, or if another
+    /// thread is at it and `wait` is false.
+    pub fn auto_gc(&self, auto: &AutoGc, wait: bool) -> Result<()> {
+        if auto.min_free == 0 || self.config.read_only {
+            return Ok(());
+        }
+        let mut last = match wait {
+            true => self
+                .last_look
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            false => match self.last_look.try_lock() {
+                Ok(last) => last,
+                Err(_) => return Ok(()),
+            },
+        };
+        if last.at.is_some_and(|at| at.elapsed() < auto.check_interval) {
+            return Ok(());
+        }
+        let free = self.free_space(auto)?;
+        last.at = Some(Instant::now());
+        if free >= auto.min_free || free >= auto.max_free {
+            return Ok(());
+        }
+        if last.free_after.is_some_and(|after| free > after / 100 * 97) {
+            return Ok(());
+        }
+        let wanted = auto.max_free - free;
+        self.say(
+            Level::Info,
+            format!("running auto-GC to free {wanted} bytes"),
+        );
+        self.collect_garbage(&GcOptions {
+            max_freed: wanted,
+            ..GcOptions::default()
+        })?;
+        last.free_after = Some(self.free_space(auto)?);
+        last.at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn free_space(&self, auto: &AutoGc) -> Result<u64> {
+        if let Some(file) = &auto.free_space_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Error::io(format_args!("'{}'", file.display()), e))?;
+            // Being written just now.
+            return Ok(text.trim().parse().unwrap_or(u64::MAX));
+        }
+        let dir = &self.config.real_store_dir;
+        let stat = nix::sys::statvfs::statvfs(dir).map_err(|e| {
+            super::files::os_error(
+                format_args!("getting filesystem info about '{}'", dir.display()),
+                e,
+            )
+        })?;
+        Ok(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+    }
+}
