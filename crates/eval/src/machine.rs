@@ -230,6 +230,8 @@ pub struct Machine {
     select_ops: Box<[Op; 3]>,
     exit_ops: Box<[Op; 1]>,
     scratch: Vec<(Symbol, PosId, Value)>,
+    /// Reused by updates: where each value of the result comes from.
+    plan: Vec<u32>,
     parse_buffers: nivis_syntax::Buffers,
     pub(crate) compile_buffers: crate::compile::Buffers,
     /// Sets of containers seen by running deep operations.
@@ -311,6 +313,7 @@ impl Machine {
             select_ops: Box::new([Op::Force, Op::SelectPayload, Op::Return]),
             exit_ops: Box::new([Op::Exit]),
             scratch: Vec::new(),
+            plan: Vec::new(),
             parse_buffers: nivis_syntax::Buffers::default(),
             compile_buffers: crate::compile::Buffers::default(),
             visited: Vec::new(),
@@ -2663,7 +2666,9 @@ impl Machine {
         if a.len() > 8 * b.len() {
             return self.update_large(left, right);
         }
-        let mut plan: Vec<u32> = Vec::with_capacity(a.len() + b.len());
+        let mut plan = std::mem::take(&mut self.plan);
+        plan.clear();
+        plan.reserve(a.len() + b.len());
         let (mut i, mut j) = (0, 0);
         while i < a.len() && j < b.len() {
             match a.symbol(i).cmp(&b.symbol(j)) {
@@ -2686,6 +2691,7 @@ impl Machine {
         plan.extend((j..b.len()).map(|j| (j as u32) << 1 | 1));
         // When the right side has every name, its shape serves; nothing of the left is seen.
         if plan.len() == b.len() {
+            self.plan = plan;
             return right.value();
         }
         self.heap.stats.update_values_copied += plan.len() as u64;
@@ -2709,10 +2715,11 @@ impl Machine {
                 (a, b),
                 Transition {
                     shape,
-                    plan: plan.into(),
+                    plan: plan.as_slice().into(),
                 },
             );
         }
+        self.plan = plan;
         v
     }
 

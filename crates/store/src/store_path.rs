@@ -68,8 +68,16 @@ fn is_name_byte(c: u8) -> bool {
 
 /// A store path without its store folder: `<32 digits>-<name>`. Always valid; cheap to clone; ordered
 /// by its text, as everywhere in Nix's formats.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorePath(Arc<str>);
+
+impl std::hash::Hash for StorePath {
+    // The first digits are those of a cryptographic hash already.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let digits = self.0.as_bytes().first_chunk::<16>();
+        state.write(digits.map_or(&[], |digits| digits));
+    }
+}
 
 impl StorePath {
     /// Parses `<32 digits>-<name>`.

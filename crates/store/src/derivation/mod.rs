@@ -137,8 +137,8 @@ impl<'a> DerivationParts<'a> {
         paths: &[Option<StorePath>],
     ) -> Result<()> {
         for hole in holes.iter().filter(|hole| !hole.value.is_empty()) {
-            let names = self.outputs.keys().zip(paths);
-            if let Some((output, Some(path))) = names.skip(hole.output).next() {
+            let mut names = self.outputs.keys().zip(paths);
+            if let Some((output, Some(path))) = names.nth(hole.output) {
                 let printed = store.print(path);
                 if hole.value != printed.as_bytes() {
                     return Err(wrong_variable(output, &printed, hole.value));

@@ -297,12 +297,13 @@ impl<'a> DerivationParts<'a> {
         hashes: &mut dyn DrvHashes,
         text: Option<&mut Vec<u8>>,
     ) -> Result<Finished> {
-        let (tail, hash, paths) = if kind == DerivationKind::CaFixed {
+        let (tail, hash, paths, mut head) = if kind == DerivationKind::CaFixed {
             let paths = self.known_paths(store)?;
             let (tail, holes) = self.masked_tail(store);
             self.check_holes(store, &holes, &paths)?;
             let tail = self.fill_tail(store, &tail, &holes, &paths);
-            (tail, self.fixed_hash(store, &paths)?, paths)
+            let head = self.head(store, Some(&paths))?;
+            (tail, self.fixed_hash(store, &paths)?, paths, head)
         } else {
             let texts = self.texts(store, hashes)?;
             let paths = if is_floating(kind) {
@@ -316,10 +317,10 @@ impl<'a> DerivationParts<'a> {
             let head = self.head(store, Some(&paths))?;
             let hash = sha256_of(&[&head, &texts.inputs, &tail]);
             let deferred = texts.deferred || is_floating(kind);
-            (tail, DrvHash::new(self.outputs, hash, deferred), paths)
+            let hash = DrvHash::new(self.outputs, hash, deferred);
+            (tail, hash, paths, head)
         };
 
-        let mut head = self.head(store, Some(&paths))?;
         self.write_inputs(store, &mut head)?;
         let path = self.path_from_text_hash(store, &sha256_of(&[&head, &tail]))?;
         if let Some(text) = text {
@@ -444,11 +445,9 @@ impl<'a> DerivationParts<'a> {
 }
 
 fn push_hex(out: &mut Vec<u8>, hash: &[u8; 32]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in hash {
-        let digit = |d: u8| DIGITS.get(usize::from(d)).copied().unwrap_or(b'0');
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
+    let mut digits = [0; 64];
+    data_encoding::HEXLOWER.encode_mut(hash, &mut digits);
+    out.extend_from_slice(&digits);
 }
 
 fn is_floating(kind: DerivationKind) -> bool {
