@@ -172,12 +172,18 @@ impl Machine {
         }
         let len = shape.len() - removed;
         if len <= crate::machine::INTERN_UP_TO || attrs.is_sparse() {
-            let kept: Vec<_> = attrs
-                .iter()
-                .filter(|(symbol, ..)| names.binary_search(symbol).is_err())
-                .map(|(symbol, value, pos)| (symbol, pos, value))
-                .collect();
-            return self.attrs_sorted(&kept);
+            let mut kept = std::mem::take(&mut self.scratch);
+            kept.clear();
+            let mut gone = names.iter().peekable();
+            for (symbol, set, at) in attrs.places() {
+                while gone.next_if(|name| **name < symbol).is_some() {}
+                if gone.peek() != Some(&&symbol) {
+                    kept.push((symbol, set.position_at(at), set.at(at)));
+                }
+            }
+            let v = self.attrs_sorted(&kept);
+            self.scratch = kept;
+            return v;
         }
         let new_shape = self.heap.shape_uninit(len);
         let new = self.heap.attrs_uninit(new_shape, len);

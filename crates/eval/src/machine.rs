@@ -229,7 +229,7 @@ pub struct Machine {
     rest_ops: Box<[[Op; 2]]>,
     select_ops: Box<[Op; 3]>,
     exit_ops: Box<[Op; 1]>,
-    scratch: Vec<(Symbol, PosId, Value)>,
+    pub(crate) scratch: Vec<(Symbol, PosId, Value)>,
     /// Reused by updates: where each value of the result comes from.
     plan: Vec<u32>,
     parse_buffers: nivis_syntax::Buffers,
@@ -2621,6 +2621,8 @@ impl Machine {
         /// Sets of at least this many attributes are not copied for a small change but layered; so sparse
         /// sets never are.
         const LAYERS_FROM: usize = SPARSE_FROM;
+        /// Names of a left side that are searched for in a large right side.
+        const SEARCHED: usize = 64;
         self.heap.stats.updates += 1;
         if right.is_empty() {
             return left.value();
@@ -2629,7 +2631,9 @@ impl Machine {
             return right.value();
         }
         let (mut left, mut right) = (left.joined(), right.joined());
-        if left.len_at_most() >= LAYERS_FROM && left.len_at_most() >= right.len_at_most() {
+        if left.len_at_most() >= SEARCHED
+            && left.len_at_most().max(right.len_at_most()) >= LAYERS_FROM
+        {
             self.limit_layers(&mut left, &mut right);
             return self.heap.layered(right, left, None);
         }
