@@ -1,6 +1,7 @@
 //! `nivis hash` and `nix-hash`: hashes of files and folders, and their spellings.
 
 use crate::common::Arguments;
+use crate::progress::LogFormat;
 use crate::session::{Common, Failure, print, warn};
 use clap::{Args, Subcommand};
 use nivis::store::nar::FileSystem;
@@ -280,6 +281,7 @@ pub fn nix_hash(arguments: &mut Arguments, common: &mut Common) -> Result<(), Fa
             _ => words.push(arg),
         }
     }
+    common.start_reporter(LogFormat::RawWithLogs);
     if convert {
         for text in &words {
             show(Hash::parse_any(text, algorithm)?, format)?;
