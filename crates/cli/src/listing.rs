@@ -36,13 +36,16 @@ pub enum Node {
         offset: Option<u64>,
     },
     Symlink(Vec<u8>),
-    Directory(BTreeMap<Vec<u8>, Node>),
+    Directory(Entries),
 }
+
+/// What is in a folder, by name.
+pub type Entries = BTreeMap<Vec<u8>, Node>;
 
 impl Node {
     /// Reads an archive; contents are skipped.
     pub fn from_archive<R: Read>(mut reader: NarReader<R>) -> Result<Node, Failure> {
-        let mut open: Vec<(Vec<u8>, BTreeMap<Vec<u8>, Node>)> = Vec::new();
+        let mut open: Vec<(Vec<u8>, Entries)> = Vec::new();
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut root = None;
         while let Some(event) = reader.next_event()? {
@@ -52,7 +55,7 @@ impl Node {
                     continue;
                 }
                 NarEvent::Directory => {
-                    open.push((names.pop().unwrap_or_default(), BTreeMap::new()));
+                    open.push((names.pop().unwrap_or_default(), Entries::new()));
                     continue;
                 }
                 NarEvent::EndDirectory => {

@@ -19,12 +19,14 @@ mod nivis_command;
 mod nix_build;
 mod nix_store;
 mod parse;
+mod path_info;
 mod progress;
 mod session;
 mod setting_names;
 mod settings;
 mod store_access;
 mod store_command;
+mod surroundings;
 mod why_depends;
 mod write_to;
 

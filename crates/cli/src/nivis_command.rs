@@ -11,9 +11,10 @@ use crate::hash_command::{self, HashCommand};
 use crate::instantiate::{Instantiate, Output};
 use crate::log_command::{self, LogArgs};
 use crate::nar_command::{self, NarCommand};
+use crate::path_info::{self, PathInfoArgs};
 use crate::progress::LogFormat;
 use crate::session::{Common, Failure, report_plain};
-use crate::store_command::{self, PathInfoArgs, StoreCommand};
+use crate::store_command::{self, StoreCommand};
 use crate::why_depends::{self, WhyArgs};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nivis::builtins::NIX_VERSION;
@@ -191,7 +192,7 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::Derivation(args) => derivation_command::run(common, args),
         Command::ShowDerivation(args) => derivation_command::show(common, &args),
         Command::Store(args) => store_command::run(common, args),
-        Command::PathInfo(args) => store_command::path_info(common, &args),
+        Command::PathInfo(args) => path_info::run(common, &args),
         Command::Copy(args) => copy_command::run(&common, &args),
         Command::WhyDepends(args) => why_depends::run(common, &args),
         Command::Config(args) => config_command::run(&common, args),
