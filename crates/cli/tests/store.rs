@@ -11,14 +11,36 @@ const SHOWN: &str = "/bin? /usr? /lib? /lib64?";
 /// A folder with a store and some shared expressions.
 struct World {
     dir: Folder,
+    /// What stands before the paths of the store where its files are.
+    real: String,
+    /// The folder that paths begin with.
     store: String,
+    flags: Vec<String>,
+    env: Vec<(&'static str, String)>,
+}
+
+/// A store that is where its paths say, with builds in the open; and, where the machine has namespaces, one below a
+/// folder of its own, with builds in the sandbox.
+fn worlds() -> Vec<World> {
+    let plain = World::new(false);
+    let tried = plain.run("nix-build", &["trivial.nix", "--no-out-link"]);
+    assert_eq!(tried.status, 0, "{tried:?}");
+    let sandboxed = World::new(true);
+    let tried = sandboxed.run("nix-build", &["trivial.nix", "--no-out-link"]);
+    if tried.status == 0 {
+        return vec![plain, sandboxed];
+    }
+    assert!(tried.err.contains("namespace"), "{tried:?}");
+    eprintln!(
+        "skipped: nothing can be built in a sandbox here: {}",
+        tried.err
+    );
+    vec![plain]
 }
 
 impl World {
-    /// `None`, with a message, where nothing can be built.
-    fn new() -> Option<World> {
+    fn new(sandbox: bool) -> World {
         let dir = Folder::new();
-        let store = dir.path().join("root").display().to_string();
         dir.write(
             "sh.nix",
             r#"{ name, script, ... }@args:
@@ -33,38 +55,54 @@ impl World {
             "trivial.nix",
             r#"import ./sh.nix { name = "trivial"; script = "echo > $out"; }"#,
         );
-        let world = World { dir, store };
-        let tried = world.run("nix-build", &["trivial.nix", "--no-out-link"]);
-        if tried.status == 0 {
-            return Some(world);
+        let below = |name: &str| dir.path().join(name).display().to_string();
+        let mut flags: Vec<String> = ["--option", "build-users-group", ""]
+            .map(String::from)
+            .into();
+        let mut env = vec![("PATH", "/bin:/usr/bin".to_string())];
+        let (real, store) = if sandbox {
+            let real = below("root");
+            flags.extend(["--store", &real, "--option", "sandbox-paths", SHOWN].map(String::from));
+            (real, "/nix/store".to_string())
+        } else {
+            flags.extend(["--option", "sandbox", "false"].map(String::from));
+            env.push(("NIX_STORE_DIR", below("store")));
+            env.push(("NIX_STATE_DIR", below("state")));
+            env.push(("NIX_LOG_DIR", below("log")));
+            (String::new(), below("store"))
+        };
+        World {
+            dir,
+            real,
+            store,
+            flags,
+            env,
         }
-        let why = tried.err.to_lowercase();
-        let known = ["namespace", "sandbox", "operation not permitted", "/bin/sh"];
-        assert!(known.iter().any(|k| why.contains(k)), "{tried:?}");
-        eprintln!(
-            "skipped: nothing can be built on this machine: {}",
-            tried.err
-        );
-        None
     }
 
     fn run(&self, name: &str, args: &[&str]) -> Outcome {
-        let common = [
-            "--store",
-            &self.store,
-            "--option",
-            "sandbox-paths",
-            SHOWN,
-            "--option",
-            "build-users-group",
-            "",
-            "--option",
-            "substitute",
-            "false",
-        ];
-        let env = [("PATH", "/bin:/usr/bin"), ("NIX_STATE_DIR", "")];
-        self.dir
-            .named(name, &[args, &common].concat(), &env[..1], "")
+        let args: Vec<String> = args
+            .iter()
+            .map(|a| a.replace("/nix/store", &self.store))
+            .collect();
+        let mut all: Vec<&str> = args.iter().map(String::as_str).collect();
+        all.extend(self.flags.iter().map(String::as_str));
+        let env: Vec<(&str, &str)> = self.env.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let mut outcome = self.dir.named(name, &all, &env, "");
+        // Tests speak of the usual folder.
+        let shown = self
+            .store
+            .replace(&self.dir.path().display().to_string(), "/pwd");
+        for text in [&mut outcome.out, &mut outcome.err] {
+            *text = text.replace(&shown, "/nix/store");
+        }
+        outcome
+    }
+
+    /// Where a path of the store is really.
+    fn place(&self, path: &str) -> String {
+        let path = path.trim().replace("/nix/store", &self.store);
+        format!("{}{path}", self.real)
     }
 
     /// Output of a command that succeeded.
@@ -78,22 +116,22 @@ impl World {
     /// The contents of a file in the store.
     #[track_caller]
     fn read(&self, path: &str) -> String {
-        let path = format!("{}{}", self.store, path.trim());
+        let path = self.place(path);
         match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+            Ok(text) => text.replace(&self.store, "/nix/store"),
             Err(e) => panic!("{path}: {e}"),
         }
     }
 
     fn exists(&self, path: &str) -> bool {
-        std::fs::symlink_metadata(format!("{}{}", self.store, path.trim())).is_ok()
+        std::fs::symlink_metadata(self.place(path)).is_ok()
     }
 }
 
 #[test]
 fn a_chain_with_several_outputs() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
+    for w in worlds() {
+        w.dir.write(
         "default.nix",
         r#"rec {
              lib = import ./sh.nix {
@@ -108,109 +146,115 @@ fn a_chain_with_several_outputs() {
              };
            }"#,
     );
-    let out = w.ok("nix-build", &["-A", "app"]);
-    assert!(w.read(&out).starts_with("library and header\n/nix/store/"));
-    let link = std::fs::read_link(w.dir.path().join("result")).expect("the link");
-    assert_eq!(link.display().to_string(), out.trim());
-    // The second time there is nothing to do.
-    let again = w.run("nix-build", &["-A", "app"]);
-    assert_eq!(
-        (again.status, again.err.as_str(), &again.out),
-        (0, "", &out)
-    );
-    // What refers to what, as the store knows it.
-    let closure = w.ok("nix-store", &["-qR", out.trim()]);
-    assert_eq!(closure.lines().count(), 2, "{closure}");
-    let deriver = w.ok("nix-store", &["-q", "--deriver", out.trim()]);
-    assert!(deriver.ends_with("-app.drv\n"), "{deriver}");
-    let outputs = w.ok(
-        "nivis",
-        &[
-            "build",
-            "-f",
-            ".",
-            "lib^*",
-            "--no-link",
-            "--print-out-paths",
-        ],
-    );
-    assert_eq!(outputs.lines().count(), 2);
-    // The newer command says it as JSON, too, and its links are named after outputs.
-    let json = w.ok(
-        "nivis",
-        &["build", "-f", ".", "lib^out,dev", "--json", "-o", "lib"],
-    );
-    assert!(
-        json.contains("\"outputs\":{\"dev\":\"/nix/store/"),
-        "{json}"
-    );
-    assert!(w.dir.path().join("lib-dev").is_symlink());
-    // Built again, the result is the same.
-    w.ok("nix-build", &["-A", "app", "--check", "--no-out-link"]);
-    w.ok("nix-store", &["--verify", "--check-contents"]);
+        let out = w.ok("nix-build", &["-A", "app"]);
+        assert!(w.read(&out).starts_with("library and header\n/nix/store/"));
+        let link = std::fs::read_link(w.dir.path().join("result")).expect("the link");
+        assert_eq!(
+            link.display().to_string(),
+            out.trim().replace("/nix/store", &w.store)
+        );
+        // The second time there is nothing to do.
+        let again = w.run("nix-build", &["-A", "app"]);
+        assert_eq!(
+            (again.status, again.err.as_str(), &again.out),
+            (0, "", &out)
+        );
+        // What refers to what, as the store knows it.
+        let closure = w.ok("nix-store", &["-qR", out.trim()]);
+        assert_eq!(closure.lines().count(), 2, "{closure}");
+        let deriver = w.ok("nix-store", &["-q", "--deriver", out.trim()]);
+        assert!(deriver.ends_with("-app.drv\n"), "{deriver}");
+        let outputs = w.ok(
+            "nivis",
+            &[
+                "build",
+                "-f",
+                ".",
+                "lib^*",
+                "--no-link",
+                "--print-out-paths",
+            ],
+        );
+        assert_eq!(outputs.lines().count(), 2);
+        // The newer command says it as JSON, too, and its links are named after outputs.
+        let json = w.ok(
+            "nivis",
+            &["build", "-f", ".", "lib^out,dev", "--json", "-o", "lib"],
+        );
+        assert!(
+            json.contains("\"outputs\":{\"dev\":\"/nix/store/"),
+            "{json}"
+        );
+        assert!(w.dir.path().join("lib-dev").is_symlink());
+        // Built again, the result is the same.
+        w.ok("nix-build", &["-A", "app", "--check", "--no-out-link"]);
+        w.ok("nix-store", &["--verify", "--check-contents"]);
+    }
 }
 
 #[test]
 fn failures_are_told() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
+    for w in worlds() {
+        w.dir.write(
         "fail.nix",
         r#"import ./sh.nix { name = "bad"; script = "echo first; echo last words >&2; exit 3"; }"#,
     );
-    let failed = w.run("nivis", &["build", "-f", "fail.nix", "--no-link"]);
-    assert_eq!(failed.status, 1, "{failed:?}");
-    let classic = w.run("nix-build", &["fail.nix", "--no-out-link"]);
-    assert_eq!(classic.status, 100, "{classic:?}");
-    assert!(failed.err.contains("last words"), "{failed:?}");
-    assert!(failed.err.contains("exit code 3"), "{failed:?}");
-    let drv = w.ok("nix-instantiate", &["fail.nix", "--no-gc-warning"]);
-    assert_eq!(w.ok("nivis", &["log", drv.trim()]), "first\nlast words\n");
-    assert_eq!(
-        w.ok("nix-store", &["-l", drv.trim()]),
-        "first\nlast words\n"
-    );
+        let failed = w.run("nivis", &["build", "-f", "fail.nix", "--no-link"]);
+        assert_eq!(failed.status, 1, "{failed:?}");
+        let classic = w.run("nix-build", &["fail.nix", "--no-out-link"]);
+        assert_eq!(classic.status, 100, "{classic:?}");
+        assert!(failed.err.contains("last words"), "{failed:?}");
+        assert!(failed.err.contains("exit code 3"), "{failed:?}");
+        let drv = w.ok("nix-instantiate", &["fail.nix", "--no-gc-warning"]);
+        assert_eq!(w.ok("nivis", &["log", drv.trim()]), "first\nlast words\n");
+        assert_eq!(
+            w.ok("nix-store", &["-l", drv.trim()]),
+            "first\nlast words\n"
+        );
+    }
 }
 
 #[test]
 fn fixed_outputs_right_and_wrong() {
-    let Some(w) = World::new() else { return };
-    let text = r#"{ hash }: import ./sh.nix {
+    for w in worlds() {
+        let text = r#"{ hash }: import ./sh.nix {
         name = "fixed"; script = "echo hello > $out";
         outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = hash;
       }"#;
-    w.dir.write("fixed.nix", text);
-    w.dir.write("hello", "hello\n");
-    let right = w.ok(
-        "nix-hash",
-        &["--flat", "--type", "sha256", "--sri", "hello"],
-    );
-    let right = right.trim();
-    let out = w.ok(
-        "nix-build",
-        &["fixed.nix", "--argstr", "hash", right, "--no-out-link"],
-    );
-    assert_eq!(w.read(&out), "hello\n");
-    let wrong = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let failed = w.run(
-        "nix-build",
-        &["fixed.nix", "--argstr", "hash", wrong, "--no-out-link"],
-    );
-    assert_eq!(failed.status, 102, "{failed:?}");
-    assert!(
-        failed
-            .err
-            .contains("hash mismatch in fixed-output derivation")
-    );
-    assert!(
-        failed.err.contains(right) && failed.err.contains(wrong),
-        "{failed:?}"
-    );
+        w.dir.write("fixed.nix", text);
+        w.dir.write("hello", "hello\n");
+        let right = w.ok(
+            "nix-hash",
+            &["--flat", "--type", "sha256", "--sri", "hello"],
+        );
+        let right = right.trim();
+        let out = w.ok(
+            "nix-build",
+            &["fixed.nix", "--argstr", "hash", right, "--no-out-link"],
+        );
+        assert_eq!(w.read(&out), "hello\n");
+        let wrong = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let failed = w.run(
+            "nix-build",
+            &["fixed.nix", "--argstr", "hash", wrong, "--no-out-link"],
+        );
+        assert_eq!(failed.status, 102, "{failed:?}");
+        assert!(
+            failed
+                .err
+                .contains("hash mismatch in fixed-output derivation")
+        );
+        assert!(
+            failed.err.contains(right) && failed.err.contains(wrong),
+            "{failed:?}"
+        );
+    }
 }
 
 #[test]
 fn import_from_derivation() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
+    for w in worlds() {
+        w.dir.write(
         "ifd.nix",
         r#"let made = import ./sh.nix { name = "made.nix"; script = "echo '{ x = 20; y = 22; }' > $out"; };
            in import ./sh.nix {
@@ -219,32 +263,33 @@ fn import_from_derivation() {
              script = "echo $sum > $out";
            }"#,
     );
-    let out = w.ok("nix-build", &["ifd.nix", "--no-out-link"]);
-    assert_eq!(w.read(&out), "42\n");
-    let text = w.ok(
-        "nivis",
-        &["eval", "--read-write-mode", "-f", "ifd.nix", "sum"],
-    );
-    assert_eq!(text, "42\n");
-    let failed = w.run(
-        "nix-instantiate",
-        &["ifd.nix", "--no-allow-import-from-derivation"],
-    );
-    assert_eq!(failed.status, 1);
-    assert!(
-        failed.err.contains(
-            "during evaluation because the option 'allow-import-from-derivation' is disabled"
-        ),
-        "{failed:?}"
-    );
+        let out = w.ok("nix-build", &["ifd.nix", "--no-out-link"]);
+        assert_eq!(w.read(&out), "42\n");
+        let text = w.ok(
+            "nivis",
+            &["eval", "--read-write-mode", "-f", "ifd.nix", "sum"],
+        );
+        assert_eq!(text, "42\n");
+        let failed = w.run(
+            "nix-instantiate",
+            &["ifd.nix", "--no-allow-import-from-derivation"],
+        );
+        assert_eq!(failed.status, 1);
+        assert!(
+            failed.err.contains(
+                "during evaluation because the option 'allow-import-from-derivation' is disabled"
+            ),
+            "{failed:?}"
+        );
+    }
 }
 
 #[test]
 fn structured_attributes() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
-        "structured.nix",
-        r#"import ./sh.nix {
+    for w in worlds() {
+        w.dir.write(
+            "structured.nix",
+            r#"import ./sh.nix {
              name = "structured"; __structuredAttrs = true;
              list = [ "a b" "c" ];
              script = ''
@@ -253,69 +298,72 @@ fn structured_attributes() {
                echo "$line" > "''${path%%'"'*}"
              '';
            }"#,
-    );
-    let out = w.ok("nix-build", &["structured.nix", "--no-out-link"]);
-    assert!(w.read(&out).contains("\"list\":[\"a b\",\"c\"]"));
+        );
+        let out = w.ok("nix-build", &["structured.nix", "--no-out-link"]);
+        assert!(w.read(&out).contains("\"list\":[\"a b\",\"c\"]"));
+    }
 }
 
 #[test]
 fn garbage_and_roots() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
-        "two.nix",
-        r#"rec {
+    for w in worlds() {
+        w.dir.write(
+            "two.nix",
+            r#"rec {
              a = import ./sh.nix { name = "a"; script = "echo a > $out"; };
              b = import ./sh.nix { name = "b"; inherit a; script = "echo $a > $out"; };
              c = import ./sh.nix { name = "c"; script = "echo c > $out"; };
            }"#,
-    );
-    let paths = w.ok("nix-build", &["two.nix", "-A", "b", "-o", "kept"]);
-    let (b, a) = (paths.trim(), w.read(&paths));
-    let a = a.trim();
-    let c = w.ok("nix-build", &["two.nix", "-A", "c", "--no-out-link"]);
-    let dead = w.ok("nivis", &["gc", "--print-dead"]);
-    assert!(dead.contains(c.trim()) && !dead.contains(b), "{dead}");
-    let roots = w.ok("nix-store", &["--gc", "--print-roots"]);
-    assert!(roots.contains(&format!("/pwd/kept -> {b}")), "{roots}");
-    let refused = w.run("nix-store", &["--delete", a]);
-    assert_eq!(refused.status, 1, "{refused:?}");
-    let said = w.ok("nivis", &["gc"]);
-    assert!(said.contains("store paths deleted, "), "{said}");
-    assert!(w.exists(a) && w.exists(b) && !w.exists(&c));
-    // Without its root, everything goes.
-    std::fs::remove_file(w.dir.path().join("kept")).expect("the link");
-    w.ok("nix-collect-garbage", &["-d"]);
-    assert!(!w.exists(a) && !w.exists(b));
-    assert_eq!(w.ok("nivis", &["path-info", "--all"]), "");
-    w.ok("nix-store", &["--verify", "--check-contents"]);
+        );
+        let paths = w.ok("nix-build", &["two.nix", "-A", "b", "-o", "kept"]);
+        let (b, a) = (paths.trim(), w.read(&paths));
+        let a = a.trim();
+        let c = w.ok("nix-build", &["two.nix", "-A", "c", "--no-out-link"]);
+        let dead = w.ok("nivis", &["gc", "--print-dead"]);
+        assert!(dead.contains(c.trim()) && !dead.contains(b), "{dead}");
+        let roots = w.ok("nix-store", &["--gc", "--print-roots"]);
+        assert!(roots.contains(&format!("/pwd/kept -> {b}")), "{roots}");
+        let refused = w.run("nix-store", &["--delete", a]);
+        assert_eq!(refused.status, 1, "{refused:?}");
+        let said = w.ok("nivis", &["gc"]);
+        assert!(said.contains("store paths deleted, "), "{said}");
+        assert!(w.exists(a) && w.exists(b) && !w.exists(&c));
+        // Without its root, everything goes.
+        std::fs::remove_file(w.dir.path().join("kept")).expect("the link");
+        w.ok("nix-collect-garbage", &["-d"]);
+        assert!(!w.exists(a) && !w.exists(b));
+        assert_eq!(w.ok("nivis", &["path-info", "--all"]), "");
+        w.ok("nix-store", &["--verify", "--check-contents"]);
+    }
 }
 
 #[test]
 fn plans_and_progress_for_programs() {
-    let Some(w) = World::new() else { return };
-    w.dir.write(
-        "p.nix",
-        r#"import ./sh.nix { name = "p"; script = "echo some output; echo > $out"; }"#,
-    );
-    let plan = w.run("nix-build", &["p.nix", "--dry-run"]);
-    assert!(
-        plan.err
-            .starts_with("this derivation will be built:\n  /nix/store/"),
-        "{plan:?}"
-    );
-    let built = w.run(
-        "nix-build",
-        &["p.nix", "--no-out-link", "--log-format", "internal-json"],
-    );
-    let lines: Vec<&str> = built.err.lines().collect();
-    assert!(
-        lines.iter().all(|l| l.starts_with("@nix {\"action\":\"")),
-        "{built:?}"
-    );
-    let has = |part: &str| assert!(lines.iter().any(|l| l.contains(part)), "{part}: {built:?}");
-    has("\"type\":105");
-    has("\"action\":\"result\",\"fields\":[\"some output\"]");
-    has("\"action\":\"stop\"");
+    for w in worlds() {
+        w.dir.write(
+            "p.nix",
+            r#"import ./sh.nix { name = "p"; script = "echo some output; echo > $out"; }"#,
+        );
+        let plan = w.run("nix-build", &["p.nix", "--dry-run"]);
+        assert!(
+            plan.err
+                .starts_with("this derivation will be built:\n  /nix/store/"),
+            "{plan:?}"
+        );
+        let built = w.run(
+            "nix-build",
+            &["p.nix", "--no-out-link", "--log-format", "internal-json"],
+        );
+        let lines: Vec<&str> = built.err.lines().collect();
+        assert!(
+            lines.iter().all(|l| l.starts_with("@nix {\"action\":\"")),
+            "{built:?}"
+        );
+        let has = |part: &str| assert!(lines.iter().any(|l| l.contains(part)), "{part}: {built:?}");
+        has("\"type\":105");
+        has("\"action\":\"result\",\"fields\":[\"some output\"]");
+        has("\"action\":\"stop\"");
+    }
 }
 
 #[test]
