@@ -90,6 +90,8 @@ struct Schedule<'s> {
     done: u64,
     failed: u64,
     expected: u64,
+    /// How many requests have not ended.
+    unfinished: usize,
     /// A request has failed and nothing new is begun.
     stopping: bool,
 }
@@ -119,6 +121,7 @@ pub(super) fn build(
         done: 0,
         failed: 0,
         expected: 0,
+        unfinished: requests.len(),
         stopping: false,
     };
     for number in 0..requests.len() {
@@ -147,7 +150,7 @@ impl Schedule<'_> {
                     self.step(node);
                 }
                 self.requeue_delayed();
-                if self.all_ended() || self.stopping || self.shared.cancel.is_cancelled() {
+                if self.unfinished == 0 || self.stopping || self.shared.cancel.is_cancelled() {
                     break;
                 }
                 // With no builds allowed, a job still tells why it cannot be done.
@@ -193,15 +196,6 @@ impl Schedule<'_> {
             }
         });
         self.progress();
-    }
-
-    fn all_ended(&self) -> bool {
-        (0..self.requests.len()).all(|number| {
-            self.index
-                .get(&Key::Root(number))
-                .and_then(|node| self.nodes.get(*node))
-                .is_none_or(|node| node.result.is_some())
-        })
     }
 
     fn requeue_delayed(&mut self) {
@@ -288,6 +282,9 @@ impl Schedule<'_> {
         let is_build = matches!(node.key, Key::Build(..));
         let dependents = std::mem::take(&mut node.dependents);
         let keep_going = self.shared.settings.keep_going;
+        if root {
+            self.unfinished = self.unfinished.saturating_sub(1);
+        }
         if root && failed && !keep_going {
             self.stopping = true;
         }
