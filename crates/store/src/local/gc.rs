@@ -227,11 +227,13 @@ impl LocalStore {
         let socket = self.config.state_dir.join(SOCKET);
         let _server = RootsServer::start(&socket, self.store_dir(), &shared)?;
         self.say(Level::Info, "finding garbage collector roots...");
+        // In this order: a process may make a lasting root or register what refers to its temporary roots,
+        // and exit, at any moment in between.
+        let temporary: BTreeSet<StorePath> = self.find_temp_roots(true)?.into_keys().collect();
         let mut roots = BTreeSet::new();
         if !options.ignore_liveness {
             roots.extend(self.find_lasting_roots(true)?.into_keys());
         }
-        let temporary: BTreeSet<StorePath> = self.find_temp_roots(true)?.into_keys().collect();
         let graph = Arc::new(self.read_graph(options)?);
         {
             let mut state = shared.lock();

@@ -42,7 +42,7 @@ impl LocalStore {
                 ),
             ));
         }
-        self.add_temp_root(path)?;
+        self.renew_temp_root(path)?;
         if let Ok(meta) = link.symlink_metadata() {
             let ours = meta.is_symlink()
                 && std::fs::read_link(&link)

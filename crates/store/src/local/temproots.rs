@@ -50,6 +50,21 @@ impl LocalStore {
 
     /// As [`LocalStore::add_temp_root`], for many paths with one lock and one write.
     pub fn add_temp_roots<'p>(&self, paths: impl IntoIterator<Item = &'p StorePath>) -> Result<()> {
+        self.add_roots(paths, false)
+    }
+
+    /// As [`LocalStore::add_temp_root`], but a collector that runs is told even if the path is in the file
+    /// of this process: before a lasting root is made. C++ Nix looks for lasting roots first, and this
+    /// process may have gone when it reads the files.
+    pub(super) fn renew_temp_root(&self, path: &StorePath) -> Result<()> {
+        self.add_roots([path], true)
+    }
+
+    fn add_roots<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+        again: bool,
+    ) -> Result<()> {
         if self.config.read_only {
             // Nothing can be deleted by anyone who shares this view.
             return Ok(());
@@ -62,7 +77,7 @@ impl LocalStore {
         }
         let new: Vec<&StorePath> = paths
             .into_iter()
-            .filter(|path| !roots.known.contains(*path))
+            .filter(|path| again || !roots.known.contains(*path))
             .collect();
         if new.is_empty() {
             return Ok(());
