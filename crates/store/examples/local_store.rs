@@ -1,7 +1,8 @@
 //! Tries a local store: `local_store ADDRESS COMMAND …`, for comparisons with other implementations.
 //!
 //! Commands: `add PATH…`, `texts N` (as many small files that refer to each other), `verify`, `optimise`,
-//! `gc`, `dead`, `export FILE PATH…`, `import FILE`, `dump` (what the database knows), `info`.
+//! `gc`, `dead`, `export FILE PATH…`, `import FILE`, `dump` (what the database knows), `info`, `churn SECONDS`
+//! (adds texts and looks whether all of them stay, while somebody else collects garbage, say).
 
 use nivis_store::build::events::{Event, Observer};
 use nivis_store::local::{GcAction, GcOptions, LocalStore, StoreConfig, VerifyOptions};
@@ -11,6 +12,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 struct Print;
 
@@ -110,6 +112,25 @@ fn run() -> Result<()> {
                     println!("{}", store.print(&path));
                 }
             }
+        }
+        "churn" => {
+            let seconds: u64 = args.first().and_then(|n| n.parse().ok()).unwrap_or(10);
+            let end = Instant::now() + Duration::from_secs(seconds);
+            let mut added = Vec::new();
+            while Instant::now() < end {
+                let references = added.last().cloned().into_iter().collect();
+                // The same names each time, so that what is being deleted is made again.
+                let path = store.add_text(&format!("c{}", added.len()), b"text", &references)?;
+                added.push(path);
+                if let Some(some) = added.get(added.len() / 2) {
+                    store.query_path_info(some)?;
+                }
+            }
+            for path in &added {
+                store.query_path_info(path)?;
+                std::fs::metadata(store.real_path(path))?;
+            }
+            println!("{} texts stayed", added.len());
         }
         "dump" => store.dump_infos(&store.query_all_valid()?, &mut std::io::stdout())?,
         _ => eprintln!("unknown command '{command}'"),

@@ -182,8 +182,8 @@ impl LocalStore {
         Ok(info)
     }
 
-    /// As [`LocalStore::add_source`], for files, which are read a second time if they are large and turn
-    /// out not to be in the store.
+    /// As [`LocalStore::add_source`], for files. Large folders are read a second time if they turn out not
+    /// to be in the store: many files are hashed much faster than they are written in vain.
     pub fn add_path(
         &self,
         path: &Path,
@@ -204,13 +204,16 @@ impl LocalStore {
             self.check_writable()?;
             return self.add_source(name, &mut FileSystem, &node, method, algorithm, &none);
         }
-        let receiver = Receiver::new(self, Some(algorithm)).forget_large();
+        let mut receiver = Receiver::new(self, Some(algorithm));
+        if FileSystem.kind(&node)? == NodeKind::Directory {
+            receiver = receiver.forget_large();
+        }
         let received = write_nar(&mut FileSystem, &node, receiver)?.finish()?;
         let hash = received.other_hash.unwrap_or(received.nar_hash);
         let content = ContentAddress { method, hash };
         let info = self.content_info(name, content, &none, &received)?;
         let added = info.path.clone();
-        if !received.is_forgotten() {
+        if !received.is_forgotten() || self.config.read_only {
             self.add_received(received, info, false)?;
             return Ok(added);
         }

@@ -42,7 +42,6 @@ impl LocalStore {
                 ),
             ));
         }
-        self.renew_temp_root(path)?;
         if let Ok(meta) = link.symlink_metadata() {
             let ours = meta.is_symlink()
                 && std::fs::read_link(&link)
@@ -54,8 +53,10 @@ impl LocalStore {
                 ));
             }
         }
-        make_symlink(&link, Path::new(&self.print(path)))?;
-        self.add_indirect_root(&link)?;
+        self.with_temp_root(path, || {
+            make_symlink(&link, Path::new(&self.print(path)))?;
+            self.add_indirect_root(&link)
+        })?;
         Ok(link)
     }
 

@@ -50,24 +50,31 @@ impl LocalStore {
 
     /// As [`LocalStore::add_temp_root`], for many paths with one lock and one write.
     pub fn add_temp_roots<'p>(&self, paths: impl IntoIterator<Item = &'p StorePath>) -> Result<()> {
-        self.add_roots(paths, false)
+        self.add_roots(paths, false, || Ok(()))
     }
 
-    /// As [`LocalStore::add_temp_root`], but a collector that runs is told even if the path is in the file
-    /// of this process: before a lasting root is made. C++ Nix looks for lasting roots first, and this
-    /// process may have gone when it reads the files.
-    pub(super) fn renew_temp_root(&self, path: &StorePath) -> Result<()> {
-        self.add_roots([path], true)
+    /// Makes a path a temporary root, even if it is one already, and calls `then` while no collector can
+    /// start that would not know of the path: lasting roots are made in this way.
+    ///
+    /// C++ Nix looks for lasting roots first and reads the files of processes afterwards. If a lasting root
+    /// was made in between, and the process gone, it would find neither.
+    pub(super) fn with_temp_root(
+        &self,
+        path: &StorePath,
+        then: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        self.add_roots([path], true, then)
     }
 
     fn add_roots<'p>(
         &self,
         paths: impl IntoIterator<Item = &'p StorePath>,
         again: bool,
+        then: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         if self.config.read_only {
             // Nothing can be deleted by anyone who shares this view.
-            return Ok(());
+            return then();
         }
         let mut roots = self.temp_roots();
         if roots.pid != std::process::id() {
@@ -80,7 +87,7 @@ impl LocalStore {
             .filter(|path| again || !roots.known.contains(*path))
             .collect();
         if new.is_empty() {
-            return Ok(());
+            return then();
         }
         if roots.file.is_none() {
             roots.file = Some(create_file(&self.config.state_dir.join("temproots"))?);
@@ -96,7 +103,7 @@ impl LocalStore {
             ..
         } = &mut *roots
         else {
-            return Ok(());
+            return then();
         };
         let mut text = Vec::new();
         for path in &new {
@@ -108,19 +115,20 @@ impl LocalStore {
         // nobody, or it is told, or it ends.
         file.write_all(&text)
             .map_err(|e| Error::io(format_args!("writing '{}'", name.display()), e))?;
-        loop {
+        let result = loop {
             if lock_file(gc_lock, LockKind::Shared, false)? {
                 *collector = None;
+                let result = then();
                 lock_file(gc_lock, LockKind::None, true)?;
-                break;
+                break result;
             }
             if tell_collector(collector, &socket, &text)? {
-                break;
+                break then();
             }
             *collector = None;
-        }
+        };
         known.extend(new.into_iter().cloned());
-        Ok(())
+        result
     }
 
     fn temp_roots(&self) -> std::sync::MutexGuard<'_, TempRoots> {
