@@ -137,6 +137,8 @@ pub struct Heap {
     blocks: Vec<Block>,
     /// Where the search for free runs goes on: block and word. At the end of blocks: no more.
     cursor: (usize, usize),
+    /// Blocks of the usual size in which nothing is alive, by their places in `blocks`; free runs leave them alone.
+    empty: Vec<usize>,
     /// Index of the block of each aligned stretch of addresses, while marking.
     chunks: Vec<u32>,
     first_chunk: usize,
@@ -229,6 +231,7 @@ impl Heap {
             stress_end: 0,
             blocks: Vec::new(),
             cursor: (usize::MAX, 0),
+            empty: Vec::new(),
             chunks: Vec::new(),
             first_chunk: 0,
             mapped: 0,
@@ -394,6 +397,12 @@ impl Heap {
     }
 
     fn fresh_block(&mut self) -> (usize, usize) {
+        if let Some(block) = self.empty.pop().and_then(|i| self.blocks.get_mut(i)) {
+            self.taken += block.len;
+            // SAFETY: the whole block belongs to the heap, and no object in it is alive.
+            unsafe { std::ptr::write_bytes(block.start as *mut u8, 0, block.len) };
+            return (block.start, block.start + block.len);
+        }
         let size = if self.blocks.is_empty() {
             FIRST_BLOCK
         } else {
@@ -921,6 +930,16 @@ impl Heap {
             }
             true
         });
+        // So many blocks stay for objects that fit no run; the others are cut up.
+        let is_empty = |b: &Block| !b.large && b.len == BLOCK && b.marks.iter().all(|w| *w == 0);
+        self.empty.clear();
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            if is_empty(block) {
+                // Nothing for free runs to look at.
+                block.marks = Vec::new();
+                self.empty.push(i);
+            }
+        }
         self.mapped = mapped;
         self.live = live;
         self.stats.bytes_before += self.taken as u64;

@@ -9,7 +9,7 @@ use crate::bindings::{Merger, Pending, PendingValue};
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::kind::SyntaxKind::{self, *};
 use crate::lexer::{self, Token};
-use crate::names::Interner;
+use crate::names::{Interner, Slot};
 use crate::parser::Sink;
 use crate::strings::{self, Segment};
 
@@ -103,7 +103,7 @@ impl<'a> CodeSink<'a> {
     }
 
     /// Like [`CodeSink::finish`], and gives the memory of the names' table back.
-    pub(crate) fn finish_with_slots(mut self) -> Result<(Ast, Vec<(u32, u32)>), Vec<SyntaxError>> {
+    pub(crate) fn finish_with_slots(mut self) -> Result<(Ast, Vec<Slot>), Vec<SyntaxError>> {
         if !self.errors.is_empty() {
             self.errors.sort_by_key(|error| error.span.start);
             return Err(self.errors);

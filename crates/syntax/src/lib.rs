@@ -70,7 +70,7 @@ pub fn parse(source: &[u8], options: &ParseOptions) -> Result<Ast, Vec<SyntaxErr
 pub struct Buffers {
     tokens: Vec<lexer::Token>,
     ast: Ast,
-    slots: Vec<(u32, u32)>,
+    slots: Vec<names::Slot>,
 }
 
 impl Buffers {

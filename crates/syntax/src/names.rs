@@ -7,11 +7,14 @@ use smol_str::SmolStr;
 
 use crate::ast::Name;
 
+/// Hash and index of a name.
+pub(crate) type Slot = (u32, u32);
+
 /// Gives equal names equal indices. Open addressing on 32-bit hashes, at most half full.
 #[derive(Debug)]
 pub(crate) struct Interner {
     /// Hash and index of a name, or [`VACANT`].
-    pub(crate) slots: Vec<(u32, u32)>,
+    pub(crate) slots: Vec<Slot>,
     /// The names in order of their first occurrence.
     pub(crate) names: Vec<SmolStr>,
 }
@@ -26,7 +29,7 @@ impl Interner {
     /// Like [`Interner::new`], using the memory of what an earlier one left.
     pub(crate) fn reusing(
         source_length: usize,
-        mut slots: Vec<(u32, u32)>,
+        mut slots: Vec<Slot>,
         mut names: Vec<SmolStr>,
     ) -> Self {
         let len = (source_length / 64).next_power_of_two().clamp(64, 4096);
