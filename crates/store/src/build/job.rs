@@ -12,7 +12,7 @@ use super::options::DerivationOptions;
 use super::outputs::register_outputs;
 use super::request::{BuildMode, BuildStatus};
 use super::run::{Ended, run};
-use super::sandbox::{Launch, LaunchError, User, launch};
+use super::sandbox::{Launch, LaunchError, Support, User, launch};
 use super::settings::{ExternalBuilder, SandboxMode};
 use super::tree;
 use super::users::UserLock;
@@ -363,8 +363,17 @@ impl Build<'_> {
         if !(wanted || diverted) {
             return Ok(false);
         }
-        if self.shared.sandbox_supported() {
-            return Ok(true);
+        match self.shared.sandbox_support() {
+            Support::Full => return Ok(true),
+            Support::NotForUsers if self.user.is_some() => return Ok(true),
+            Support::NotForUsers if diverted || !settings.sandbox_fallback => {
+                return Err(Error::new(
+                    ErrorKind::Sandbox,
+                    "cannot perform a sandboxed build because user namespaces are not enabled; check /proc/sys/user/max_user_namespaces",
+                )
+                .into());
+            }
+            Support::NotForUsers | Support::None => {}
         }
         if diverted || !settings.sandbox_fallback {
             return Err(Error::new(
@@ -474,6 +483,7 @@ impl Build<'_> {
             let mut spec = Launch {
                 settings: &shared.settings,
                 view,
+                user_namespace: sandbox && shared.sandbox_support() == Support::Full,
                 network: has_network(self.kind),
                 user: self.user().cloned(),
                 build_dir: &self.tmp_dir,

@@ -177,7 +177,7 @@ struct Shared {
     cancel: Arc<Cancel>,
     /// The activity that builds are part of.
     activity: events::ActivityId,
-    sandbox: Arc<OnceLock<bool>>,
+    sandbox: Arc<OnceLock<sandbox::Support>>,
     /// Whether contents of paths are undamaged, as far as that was looked at.
     good: Mutex<HashMap<StorePath, bool>>,
 }
@@ -186,7 +186,7 @@ static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
     /// Whether this machine has what sandboxes need; tried once.
-    fn sandbox_supported(&self) -> bool {
+    fn sandbox_support(&self) -> sandbox::Support {
         *self.sandbox.get_or_init(sandbox::supported)
     }
 
@@ -291,7 +291,7 @@ pub struct Builder {
     settings: BuildSettings,
     observer: Arc<dyn Observer>,
     calls: Arc<Calls>,
-    sandbox: Arc<OnceLock<bool>>,
+    sandbox: Arc<OnceLock<sandbox::Support>>,
 }
 
 impl Builder {

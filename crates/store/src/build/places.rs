@@ -32,6 +32,9 @@ impl Build<'_> {
             .unwrap_or_else(|| config.state_dir.join("builds"));
         fs::create_dir_all(&parent)
             .map_err(|e| Error::io(format_args!("creating directory '{}'", parent.display()), e))?;
+        if self.user().is_some() {
+            refuse_world_writable(&parent)?;
+        }
         let top = self.shared.make_temp_dir(&parent)?;
         self.tmp_dir = match nested {
             true => top.join("build"),
@@ -309,4 +312,23 @@ impl Build<'_> {
             }
         }
     }
+}
+
+/// Where everybody may write, somebody could put a folder of theirs in the place of a build's.
+fn refuse_world_writable(path: &Path) -> Result<(), Failed> {
+    for dir in path.ancestors() {
+        let meta = fs::symlink_metadata(dir)
+            .map_err(|e| Error::io(format_args!("getting status of '{}'", dir.display()), e))?;
+        if meta.permissions().mode() & 0o002 != 0 {
+            return Err(Error::new(
+                ErrorKind::Build,
+                format!(
+                    "Path '{}' is world-writable or a symlink. That's not allowed for security.",
+                    dir.display()
+                ),
+            )
+            .into());
+        }
+    }
+    Ok(())
 }

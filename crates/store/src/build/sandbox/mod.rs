@@ -59,6 +59,8 @@ pub(super) struct Launch<'l> {
     pub settings: &'l BuildSettings,
     /// What it sees, if not everything.
     pub view: Option<View>,
+    /// Whether it has a user namespace of its own, if it does not see everything.
+    pub user_namespace: bool,
     /// Whether it reaches the network.
     pub network: bool,
     /// As whom it runs, if not as the caller.
@@ -129,52 +131,72 @@ fn inside(root: &Path, below: &Path) -> PathBuf {
     root.join(below.strip_prefix("/").unwrap_or(below))
 }
 
-/// Whether this machine lets this process have the namespaces that a sandbox needs. Tries it out, so ask
-/// once.
-pub(super) fn supported() -> bool {
-    let probe = || -> Result<bool> {
-        let plan = Plan {
-            namespaces: (user_namespace()
-                | CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWPID
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWUTS
-                | CloneFlags::CLONE_NEWNET)
-                .bits(),
-            steps: vec![
-                Step::AwaitParent,
-                private_mounts(),
-                Step::Mount {
-                    source: Some(c"none".into()),
-                    target: c"/proc".into(),
-                    kind: Some(c"proc".into()),
-                    flags: 0,
-                    data: None,
-                },
-            ],
-            // Not a program: reaching it is the proof.
-            program: c"/".into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            drop_groups: None,
-        };
-        let (pid, outcome) = child::spawn(&plan, |pid| write_maps(pid, None))?;
-        wait(pid);
-        Ok(matches!(outcome, Err(Failure::Exec(_))))
-    };
-    probe().unwrap_or(false)
+/// Which namespaces this process may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Support {
+    /// All that a sandbox needs.
+    Full,
+    /// All but those of users, as root in a `chroot`, say. That is enough for builders with a user of their own.
+    NotForUsers,
+    /// Too few.
+    None,
 }
 
-/// A user namespace is made unless root runs on a kernel without them.
-fn user_namespace() -> CloneFlags {
-    let available = Path::new("/proc/self/ns/user").exists()
-        && fs::read_to_string("/proc/sys/user/max_user_namespaces")
-            .map_or(true, |max| max.trim() != "0");
-    if available || !nix::unistd::geteuid().is_root() {
-        CloneFlags::CLONE_NEWUSER
+/// Which namespaces this machine lets this process have. Tries it out, so ask once.
+pub(super) fn supported() -> Support {
+    if probe(true) {
+        Support::Full
+    } else if nix::unistd::geteuid().is_root() && probe(false) {
+        Support::NotForUsers
     } else {
-        CloneFlags::empty()
+        Support::None
     }
+}
+
+/// Starts a process with namespaces, which mounts what sandboxes mount and ends.
+fn probe(users: bool) -> bool {
+    let plan = Plan {
+        namespaces: namespaces(users, false).bits(),
+        steps: vec![
+            Step::AwaitParent,
+            private_mounts(),
+            Step::Mount {
+                source: Some(c"none".into()),
+                target: c"/proc".into(),
+                kind: Some(c"proc".into()),
+                flags: 0,
+                data: None,
+            },
+        ],
+        // Not a program: reaching it is the proof.
+        program: c"/".into(),
+        args: Vec::new(),
+        env: Vec::new(),
+        drop_groups: None,
+    };
+    let started = child::spawn(&plan, |pid| match users {
+        true => write_maps(pid, None),
+        false => Ok(()),
+    });
+    let Ok((pid, outcome)) = started else {
+        return false;
+    };
+    wait(pid);
+    matches!(outcome, Err(Failure::Exec(_)))
+}
+
+fn namespaces(users: bool, network: bool) -> CloneFlags {
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    if users {
+        flags |= CloneFlags::CLONE_NEWUSER;
+    }
+    if !network {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    flags
 }
 
 fn private_mounts() -> Step {
@@ -266,21 +288,16 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
             output: builder_end.as_raw_fd(),
         },
     ];
-    let mut namespaces = CloneFlags::empty();
+    let mut flags = CloneFlags::empty();
     if let Some(view) = &launch.view {
-        namespaces = user_namespace()
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS;
+        flags = namespaces(launch.user_namespace, launch.network);
         if !launch.network {
-            namespaces |= CloneFlags::CLONE_NEWNET;
             steps.push(Step::LoopbackUp);
         }
         steps.push(Step::HostName(c"localhost".into(), c"(none)".into()));
         enter(launch, view, &mut steps)?;
     }
-    let users = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+    let users = flags.contains(CloneFlags::CLONE_NEWUSER);
     if launch.view.is_some() && !users && launch.user.is_none() {
         return Err(sandbox_error(
             "cannot perform a sandboxed build because user namespaces are not enabled; check /proc/sys/user/max_user_namespaces",
@@ -314,7 +331,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         list.iter().map(|s| c_string(s.clone())).collect()
     };
     let plan = Plan {
-        namespaces: namespaces.bits(),
+        namespaces: flags.bits(),
         steps,
         program: c_string(launch.program.clone())?,
         args: strings(&launch.args)?,
@@ -515,7 +532,7 @@ fn skeleton(launch: &Launch<'_>, view: &View) -> Result<()> {
         make_file(&etc.join("hosts"), b"127.0.0.1 localhost\n::1 localhost\n")?;
     }
     let (uid, gid) = match &launch.user {
-        Some(user) if !user_namespace().contains(CloneFlags::CLONE_NEWUSER) => (user.uid, user.gid),
+        Some(user) if !launch.user_namespace => (user.uid, user.gid),
         _ => (SANDBOX_UID, SANDBOX_GID),
     };
     let home = launch.build_dir_inside.display();
