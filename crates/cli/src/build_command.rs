@@ -1,6 +1,6 @@
 //! `nivis build`.
 
-use crate::installable::{self, Drv, SourceArgs};
+use crate::installable::{self, SourceArgs};
 use crate::session::{Common, Failure, print};
 use crate::store_access::{self, Wanted};
 use clap::Args;
@@ -66,7 +66,7 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
     let wanted = if named.is_empty() && args.stdin {
         Vec::new()
     } else {
-        installable::resolve(&mut common, &args.source, &named, Drv::ItselfWithAdvice)?
+        installable::resolve(&mut common, &args.source, &named)?
     };
     let store = store_access::open(&common)?;
     if args.dry_run {

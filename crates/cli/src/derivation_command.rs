@@ -1,6 +1,6 @@
 //! `nivis derivation`.
 
-use crate::installable::{self, Drv, SourceArgs};
+use crate::installable::{self, SourceArgs};
 use crate::session::{Common, Failure, print, read_stdin};
 use crate::store_access;
 use crate::store_command::derivations;
@@ -51,7 +51,7 @@ pub fn run(common: Common, command: DerivationCommand) -> Result<(), Failure> {
 /// # Errors
 /// What evaluation fails with; derivations that are not there.
 pub fn show(mut common: Common, args: &ShowArgs) -> Result<(), Failure> {
-    let wanted = installable::resolve(&mut common, &args.source, &args.installables, Drv::Itself)?;
+    let wanted = installable::resolve(&mut common, &args.source, &args.installables)?;
     let store = store_access::open(&common)?;
     let mut paths = derivations(&store, &wanted)?;
     if args.recursive {

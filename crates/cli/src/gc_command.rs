@@ -126,8 +126,16 @@ pub fn number_of(flag: &str, text: &str) -> Result<u64, Failure> {
 pub fn collect(store: &LocalStore, options: &GcOptions, count_only: bool) -> Result<(), Failure> {
     let mut options = options.clone();
     options.stage = stage_hook();
-    let results = store.collect_garbage(&options)?;
     let deletes = !matches!(options.action, GcAction::ReturnLive | GcAction::ReturnDead);
+    let results = match store.collect_garbage(&options) {
+        Ok(results) => results,
+        Err(e) => {
+            if let GcAction::DeleteSpecific(_) = options.action {
+                print(b"0 store paths deleted, 0.0 KiB freed\n")?;
+            }
+            return Err(e.into());
+        }
+    };
     let text = if deletes {
         format!(
             "{} store paths deleted, {} freed\n",

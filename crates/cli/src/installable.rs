@@ -1,7 +1,7 @@
 //! What the arguments of Nix's newer commands name: store paths, outputs of derivations, attributes of a file or
 //! expression.
 
-use crate::session::{Common, Failure, Session, warn};
+use crate::session::{Common, Failure, Session};
 use crate::store_access::{Wanted, follow_links};
 use clap::Args;
 use nivis::eval::context::ContextElement;
@@ -57,15 +57,6 @@ impl Spec {
     }
 }
 
-/// Whether a `.drv` file stands for itself or for what it builds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Drv {
-    /// The file itself; people are told how to ask for its outputs.
-    ItselfWithAdvice,
-    /// The file itself.
-    Itself,
-}
-
 /// Arguments from standard input, separated by white space.
 ///
 /// # Errors
@@ -84,7 +75,6 @@ pub fn resolve(
     common: &mut Common,
     source: &SourceArgs,
     args: &[String],
-    drv: Drv,
 ) -> Result<Vec<Wanted>, Failure> {
     if source.file.is_some() {
         common.pure_by_default = false;
@@ -96,7 +86,7 @@ pub fn resolve(
         let here = [".".to_string()];
         let args = if args.is_empty() { &here } else { args };
         for arg in args {
-            wanted.push(store_path(&dir, arg, drv)?);
+            wanted.push(store_path(&dir, arg)?);
         }
         return Ok(wanted);
     }
@@ -122,8 +112,8 @@ pub fn resolve(
     })
 }
 
-/// A store path as argument, or outputs of a `.drv` file there.
-fn store_path(dir: &StoreDir, arg: &str, drv: Drv) -> Result<Wanted, Failure> {
+/// A store path as argument, or outputs of a `.drv` file there; without outputs, such a file stands for itself.
+fn store_path(dir: &StoreDir, arg: &str) -> Result<Wanted, Failure> {
     let (text, spec) = Spec::split(arg)?;
     if !text.contains('/') && !std::path::Path::new(text).is_symlink() {
         return Err(Failure::Other(format!(
@@ -136,12 +126,6 @@ fn store_path(dir: &StoreDir, arg: &str, drv: Drv) -> Result<Wanted, Failure> {
                 Failure::Other(m) => Failure::Other(format!("{m}; flakes are not supported")),
                 e => e,
             })?;
-            if path.0.is_derivation() && drv == Drv::ItselfWithAdvice {
-                warn(&format!(
-                    "The interpretation of store paths arguments ending in `.drv` recently changed. If this command is now failing try again with '{}^*'",
-                    dir.print(&path.0)
-                ));
-            }
             Ok(Wanted::Path(path.0))
         }
         Spec::Explicit(outputs) => Ok(Wanted::Built(BuildRequest {

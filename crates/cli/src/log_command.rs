@@ -1,6 +1,6 @@
 //! `nivis log`: what a build printed.
 
-use crate::installable::{self, Drv, SourceArgs};
+use crate::installable::{self, SourceArgs};
 use crate::session::{Common, Failure, io_text, print};
 use crate::store_access::{self, Wanted};
 use clap::Args;
@@ -26,7 +26,6 @@ pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
         &mut common,
         &args.source,
         std::slice::from_ref(&args.installable),
-        Drv::Itself,
     )?;
     let store = store_access::open(&common)?;
     for wanted in &wanted {

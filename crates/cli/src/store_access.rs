@@ -346,7 +346,7 @@ fn requests_of(store: &LocalStore, wanted: &[Wanted]) -> Result<Vec<BuildRequest
                 if !store.is_valid(path)? {
                     return Err(Failure::Build(
                         format!(
-                            "path '{}' does not exist and cannot be created",
+                            "path '{}' is required, but there is no substituter that can build it",
                             store.print(path)
                         ),
                         1,

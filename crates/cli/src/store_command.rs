@@ -2,7 +2,7 @@
 
 use crate::gc_command::{GcArgs, collect};
 use crate::hash_command::without_links_on_the_way;
-use crate::installable::{self, Drv, SourceArgs};
+use crate::installable::{self, SourceArgs};
 use crate::listing::{ListArgs, Node, depth, list};
 use crate::nix_store::contents;
 use crate::path_info::PathInfoArgs;
@@ -154,7 +154,7 @@ pub struct VerifyArgs {
 }
 
 impl PathsArgs {
-    /// The paths, and the store.
+    /// The paths, each once and after all that it refers to, and the store.
     ///
     /// # Errors
     /// Paths that are not valid, and what evaluation fails with.
@@ -173,14 +173,14 @@ impl PathsArgs {
                 ));
             }
             let store = store_access::open(common)?;
-            let paths = store.query_all_valid()?.into_iter().collect();
+            let paths = store.topo_sort(&store.query_all_valid()?)?;
             return Ok((store, paths));
         }
         let named = self.source.file.is_some() || self.source.expr.is_some();
         if args.is_empty() && self.stdin && !named {
             return Ok((store_access::open(common)?, Vec::new()));
         }
-        let wanted = installable::resolve(common, &self.source, &args, Drv::Itself)?;
+        let wanted = installable::resolve(common, &self.source, &args)?;
         let store = store_access::open(common)?;
         let mut paths = if self.derivation {
             derivations(&store, &wanted)?
@@ -188,9 +188,9 @@ impl PathsArgs {
             installable::paths(&store, &wanted)?
         };
         if self.recursive {
-            let closure = store.closure(&paths)?;
-            paths = store.topo_sort(&closure)?;
+            paths = store.closure(&paths)?.into_iter().collect();
         }
+        let paths = store.topo_sort(&paths)?;
         Ok((store, paths))
     }
 }
@@ -268,7 +268,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
         }
         StoreCommand::Dump { path, source } => {
             let args = [path];
-            let wanted = installable::resolve(&mut common, &source, &args, Drv::Itself)?;
+            let wanted = installable::resolve(&mut common, &source, &args)?;
             let store = store_access::open(&common)?;
             for path in installable::paths(&store, &wanted)? {
                 store.query_path_info(&path)?;

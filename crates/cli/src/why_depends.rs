@@ -1,6 +1,6 @@
 //! `nivis why-depends`.
 
-use crate::installable::{self, Drv, SourceArgs};
+use crate::installable::{self, SourceArgs};
 use crate::progress::reporter;
 use crate::session::{Common, Failure, print};
 use crate::store_access::{self, Wanted};
@@ -46,7 +46,7 @@ pub fn run(mut common: Common, args: &WhyArgs) -> Result<(), Failure> {
     let both = [args.package.clone(), args.dependency.clone()];
     let mut resolve = |arg: &String| {
         let args_of = std::slice::from_ref(arg);
-        installable::resolve(&mut common, &args.source, args_of, Drv::Itself)
+        installable::resolve(&mut common, &args.source, args_of)
     };
     let package = resolve(&both[0])?;
     let dependency = resolve(&both[1])?;

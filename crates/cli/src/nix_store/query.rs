@@ -345,7 +345,7 @@ impl Run {
             roots,
             |path, size| {
                 let name = path.name();
-                let symbolic = name.find('-').map_or(name, |i| &name[..=i]);
+                let symbolic = name.find('-').map_or("", |i| &name[..=i]);
                 let kind = match path.is_derivation() {
                     true => "derivation",
                     false => "output-path",
