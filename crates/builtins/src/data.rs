@@ -311,12 +311,13 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
     /// A list or object that is open.
     #[derive(Default)]
     struct Open {
-        /// The texts of its values.
+        /// The texts of a list's values.
         values: Vec<Vec<u8>>,
-        /// The same by name.
+        /// Those of an object's by name.
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         /// The name that the next value has.
         key: Vec<u8>,
+        is_object: bool,
     }
     let mut open: Vec<Open> = Vec::new();
     let mut whole = None;
@@ -335,7 +336,10 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
                 continue;
             }
             Event::ListStart | Event::ObjectStart => {
-                open.push(Open::default());
+                open.push(Open {
+                    is_object: event == Event::ObjectStart,
+                    ..Open::default()
+                });
                 continue;
             }
             Event::ListEnd => {
@@ -363,11 +367,11 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
             }
         }
         if let Some(around) = open.last_mut() {
-            // Which of the two it is shows when it ends.
-            around
-                .entries
-                .insert(std::mem::take(&mut around.key), out.clone());
-            around.values.push(out);
+            if around.is_object {
+                around.entries.insert(std::mem::take(&mut around.key), out);
+            } else {
+                around.values.push(out);
+            }
         }
     }
     whole.ok_or_else(|| refuse("it is no object"))
@@ -377,10 +381,18 @@ pub(crate) fn normal_json_object(text: &[u8]) -> Result<Vec<u8>> {
 
 fn from_json(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let s = m.want_plain_string(args[0])?;
-    m.check_memory(s.len().saturating_mul(4))?;
     let mut parser = Parser::new(s.bytes());
     let mut builder = Builder::default();
+    let mut unseen = 0;
     while let Some(event) = parser.next_event().map_err(pure_error)? {
+        unseen += match &event {
+            Event::String(text) | Event::Key(text) => 1 + text.len() / 16,
+            _ => 1,
+        };
+        if unseen >= UNSEEN as usize {
+            unseen = 0;
+            m.check_memory(builder.bytes())?;
+        }
         builder.event(m, event);
     }
     Ok(builder.values.pop().unwrap_or(Value::NULL))
@@ -398,6 +410,13 @@ struct Builder {
 }
 
 impl Builder {
+    /// Bytes that it may take when it grows next.
+    fn bytes(&self) -> usize {
+        let values = self.values.capacity() * size_of::<Value>();
+        let keys = self.keys.capacity() * size_of::<Symbol>();
+        2 * (values + keys + self.open.capacity() * size_of::<(usize, usize)>())
+    }
+
     fn event(&mut self, m: &mut Machine, event: Event<'_>) {
         let value = match event {
             Event::Null => Value::NULL,
@@ -437,7 +456,8 @@ fn from_toml(m: &mut Machine, args: &[Value]) -> Result<Value> {
         Event(Event<'d>),
     }
     let s = m.want_plain_string(args[0])?;
-    m.check_memory(s.len().saturating_mul(4))?;
+    // The document is first made outside of the heap; a node takes at least two bytes of text.
+    m.check_memory(s.len().saturating_mul(32))?;
     let timestamps = if m.settings.feature("parse-toml-timestamps") {
         Timestamps::Parse
     } else {
@@ -638,6 +658,9 @@ fn xml_step(
             Type::String => {
                 let s = m.want_string(v)?;
                 document.context = m.contexts.union(document.context, s.context());
+                if s.len() > 1 << 12 {
+                    m.check_string(writer.len().saturating_add(s.len()))?;
+                }
                 writer.empty("string", &[("value", s.bytes())]);
             }
             Type::Path => {

@@ -700,6 +700,9 @@ fn build(
     known: &Symbols,
 ) -> Result<Value> {
     let store = store_dir(m)?;
+    // Its texts are put together more than once.
+    let size = |v: &Value| v.as_string().map_or(0, |s| s.len());
+    m.check_string(texts.iter().map(size).fold(0, usize::saturating_add))?;
     let name = match attrs.get(known.name).and_then(Value::as_string) {
         Some(name) => name,
         None => return Err(m.missing_attr(attrs, known.name)),

@@ -294,22 +294,31 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 /// Compiled regular expressions by their text.
 #[derive(Default)]
-struct Regexes(FxHashMap<Box<[u8]>, Rc<Regex>>);
+struct Regexes {
+    known: FxHashMap<Box<[u8]>, Rc<Regex>>,
+    /// Of all of them together.
+    instructions: usize,
+}
 
-/// Programs make patterns at run time too; so many are kept before all are forgotten.
+/// Programs make patterns at run time too; so many are kept, with so many instructions in all, before all are forgotten.
 const REGEXES: usize = 4096;
+const INSTRUCTIONS: usize = 1 << 18;
 
 fn regex(m: &mut Machine, pattern: Value) -> Result<Rc<Regex>> {
     let pattern = m.want_plain_string(pattern)?;
-    let known = &mut m.extension::<Regexes>().0;
-    if let Some(regex) = known.get(pattern.bytes()) {
+    let regexes = m.extension::<Regexes>();
+    if let Some(regex) = regexes.known.get(pattern.bytes()) {
         return Ok(Rc::clone(regex));
     }
     let regex = Rc::new(Regex::new(pattern.bytes()).map_err(pure_error)?);
-    if known.len() >= REGEXES {
-        known.clear();
+    regexes.instructions += regex.instructions();
+    if regexes.known.len() >= REGEXES || regexes.instructions > INSTRUCTIONS {
+        regexes.known.clear();
+        regexes.instructions = regex.instructions();
     }
-    known.insert(pattern.bytes().into(), Rc::clone(&regex));
+    regexes
+        .known
+        .insert(pattern.bytes().into(), Rc::clone(&regex));
     Ok(regex)
 }
 
@@ -386,6 +395,10 @@ fn regex_split(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn split_version(m: &mut Machine, args: &[Value]) -> Result<Value> {
     let s = m.want_plain_string(args[0])?;
+    if s.len() > 1 << 16 {
+        // Every second byte may be a component.
+        m.check_memory(s.len().saturating_mul(16))?;
+    }
     let values: Vec<Value> = version::components(s.bytes())
         .map(|c| m.string(c))
         .collect();

@@ -312,3 +312,62 @@ fn what_split_makes_counts_as_memory() {
         "! memory limit exceeded by regular expression '((a|b)*c|d)*e'"
     );
 }
+
+#[test]
+fn what_is_kept_beside_the_heap_counts_as_memory() {
+    let file = format!("{{ {} }}", many_attributes());
+    let host = || Rc::new(world().with_file("/t/big.nix", &file));
+    for text in [
+        // Contexts, of which each is larger than the one before.
+        "builtins.foldl' (a: i: a + \"${builtins.toFile \"n${toString i}\" \"\"}\") \"\" (builtins.genList (i: i) 20000)",
+        // Names.
+        "builtins.foldl' (a: i: builtins.length (builtins.attrNames { ${\"${toString i}-some-name-of-some-length\"} = 1; })) 0 \
+         (builtins.genList (i: i) 1000000)",
+        // Code.
+        "builtins.foldl' (a: i: builtins.seq (scopedImport { } ./big.nix) 1) 0 (builtins.genList (i: i) 30000)",
+        // Errors of thunks that failed.
+        "builtins.length (builtins.filter (i: (builtins.tryEval (throw \"t\")).success) (builtins.genList (i: i) 1000000))",
+        // Texts that are put together from one long string.
+        "let s = builtins.concatStringsSep \"\" (builtins.genList (i: \"0123456789\") 100000); in \
+         builtins.stringLength (builtins.toXML (builtins.genList (i: s) 3000))",
+        "let s = builtins.concatStringsSep \"\" (builtins.genList (i: \"0123456789\") 100000); in \
+         (derivation ({ name = \"a\"; system = \"b\"; builder = \"c\"; } // builtins.listToAttrs (builtins.genList \
+         (i: { name = \"x${toString i}\"; value = s; }) 1000))).drvPath",
+        // Documents.
+        "builtins.fromJSON (builtins.concatStringsSep \"\" ([ \"[0\" ] ++ builtins.genList (i: \",0\") 2000000 ++ [ \"]\" ]))",
+        "builtins.fromTOML (builtins.concatStringsSep \"\" ([ \"a=[0\" ] ++ builtins.genList (i: \",0\") 500000 ++ [ \"]\" ]))",
+        "let f = n: if n == 0 then [ ] else [ (f (n - 1)) (f (n - 1)) ]; in builtins.deepSeq (f 20) 1",
+    ] {
+        let settings = Settings {
+            memory_limit: 40 << 20,
+            collect_after: 4 << 20,
+            ..features()
+        };
+        let found = evaluate(host(), settings, text);
+        assert!(found.starts_with("! out of memory"), "{found}\n{text}");
+    }
+}
+
+/// Two thousand bindings of functions.
+fn many_attributes() -> String {
+    (0..2000).map(|i| format!("a{i} = x: x + {i}; ")).collect()
+}
+
+#[test]
+fn what_is_printed_meets_the_limit() {
+    let settings = Settings {
+        memory_limit: 40 << 20,
+        ..features()
+    };
+    let mut m = common::machine(Rc::new(world()), settings);
+    let text = "let s = builtins.concatStringsSep \"\" (builtins.genList (i: \"0123456789\") 100000); in \
+                builtins.genList (i: s) 3000";
+    let value = common::value(&mut m, text.as_bytes()).unwrap();
+    let options = nivis_eval::print::PrintOptions::CLASSIC;
+    let error = m.try_print(value, &options).unwrap_err();
+    assert_eq!(error.kind(), nivis_eval::ErrorKind::Memory);
+    assert!(
+        m.print(value, &options)
+            .ends_with("«out of memory»".as_bytes())
+    );
+}

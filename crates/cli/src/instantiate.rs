@@ -154,7 +154,7 @@ fn show(session: &mut Session, options: &Instantiate, value: Value) -> Result<()
             if options.strict {
                 value = m.run_native(ops::force_deep, &[value])?;
             }
-            m.print(value, &PrintOptions::CLASSIC)
+            m.try_print(value, &PrintOptions::CLASSIC)?
         }
     };
     text.push(b'\n');

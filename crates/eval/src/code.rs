@@ -209,6 +209,16 @@ pub(crate) struct Program {
     pub base: PosId,
 }
 
+impl Program {
+    /// About the bytes that it takes, with what the tables hold for it.
+    pub fn bytes(&self) -> usize {
+        // An op in four has an entry in a table: a site, a constant, a shape.
+        self.ops.len() * (size_of::<Op>() + size_of::<Site>() / 4)
+            + self.lambdas.len() * 2 * size_of::<Lambda>()
+            + size_of_val(&*self.spans)
+    }
+}
+
 impl Tables {
     /// Where the op at `address` (or the closest one before it with a position) stands in the source.
     pub fn span(&self, address: *const Op) -> Option<SourceSpan> {

@@ -5,6 +5,7 @@
 //! remembered by pair, so that building strings from the same few inputs does no set work.
 
 use rustc_hash::FxHashMap;
+use std::rc::Rc;
 
 /// A context of one evaluator's table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -64,40 +65,51 @@ impl std::fmt::Display for ContextElement {
 pub struct Contexts {
     elements: FxHashMap<ContextElement, u32>,
     element_list: Vec<ContextElement>,
-    sets: FxHashMap<Box<[u32]>, u32>,
-    set_list: Vec<Box<[u32]>>,
+    sets: FxHashMap<Rc<[u32]>, u32>,
+    set_list: Vec<Rc<[u32]>>,
     unions: FxHashMap<(u32, u32), u32>,
+    /// About the bytes that elements and sets take.
+    bytes: usize,
 }
 
 impl Default for Contexts {
     fn default() -> Self {
-        let empty: Box<[u32]> = Box::default();
+        let empty: Rc<[u32]> = Rc::default();
         Contexts {
             elements: FxHashMap::default(),
             element_list: Vec::new(),
             sets: FxHashMap::from_iter([(empty.clone(), 0)]),
             set_list: vec![empty],
             unions: FxHashMap::default(),
+            bytes: 0,
         }
     }
 }
 
 impl Contexts {
+    /// About the bytes that all contexts take. They are kept as long as the evaluator.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.unions.capacity() * 2 * size_of::<(u32, u32)>()
+    }
+
     fn element(&mut self, element: ContextElement) -> u32 {
         if let Some(&i) = self.elements.get(&element) {
             return i;
         }
         let i = self.element_list.len() as u32;
+        self.bytes += 2 * (element.path().len() + 2 * size_of::<ContextElement>());
         self.element_list.push(element.clone());
         self.elements.insert(element, i);
         i
     }
 
-    fn set(&mut self, set: Box<[u32]>) -> ContextId {
-        if let Some(&i) = self.sets.get(&set) {
+    fn set(&mut self, set: &[u32]) -> ContextId {
+        if let Some(&i) = self.sets.get(set) {
             return ContextId(i);
         }
+        let set: Rc<[u32]> = set.into();
         let i = self.set_list.len() as u32;
+        self.bytes += size_of_val(&*set) + 6 * size_of::<Rc<[u32]>>();
         self.set_list.push(set.clone());
         self.sets.insert(set, i);
         ContextId(i)
@@ -106,7 +118,7 @@ impl Contexts {
     /// The context with one element.
     pub fn single(&mut self, element: ContextElement) -> ContextId {
         let e = self.element(element);
-        self.set(Box::new([e]))
+        self.set(&[e])
     }
 
     /// The context with the given elements.
@@ -114,7 +126,7 @@ impl Contexts {
         let mut ids: Vec<u32> = elements.into_iter().map(|e| self.element(e)).collect();
         ids.sort_unstable();
         ids.dedup();
-        self.set(ids.into())
+        self.set(&ids)
     }
 
     /// The union of two contexts; constant time when the pair was seen before.
@@ -151,7 +163,7 @@ impl Contexts {
         }
         merged.extend_from_slice(&x[i..]);
         merged.extend_from_slice(&y[j..]);
-        let u = self.set(merged.into());
+        let u = self.set(&merged);
         self.unions.insert(key, u.0);
         u
     }

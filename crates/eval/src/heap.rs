@@ -326,8 +326,10 @@ impl Heap {
     }
 
     /// Whether `bytes` more would exceed the limit, or more than the system gives.
-    pub(crate) fn would_exceed(&self, bytes: usize) -> bool {
-        self.mapped.saturating_add(bytes) > self.limit || bytes > RESERVE && !can_map(bytes)
+    /// `outside` is what is in use beside the heap.
+    pub(crate) fn would_exceed(&self, bytes: usize, outside: usize) -> bool {
+        self.mapped.saturating_add(bytes).saturating_add(outside) > self.limit
+            || bytes > RESERVE && !can_map(bytes)
     }
 
     /// Reserves an object of `words` words, all zero, and returns its address.

@@ -234,6 +234,10 @@ pub struct Machine {
     plan: Vec<u32>,
     parse_buffers: nivis_syntax::Buffers,
     pub(crate) compile_buffers: crate::compile::Buffers,
+    /// About the bytes of `errors`.
+    error_bytes: usize,
+    /// About the bytes of all code, and of the texts that are kept with it.
+    code_bytes: usize,
     /// Sets of containers seen by running deep operations.
     pub(crate) visited: Vec<rustc_hash::FxHashSet<u64>>,
 }
@@ -316,6 +320,8 @@ impl Machine {
             plan: Vec::new(),
             parse_buffers: nivis_syntax::Buffers::default(),
             compile_buffers: crate::compile::Buffers::default(),
+            error_bytes: 0,
+            code_bytes: 0,
             visited: Vec::new(),
         }
     }
@@ -571,6 +577,7 @@ impl Machine {
             Origin::File(_) => None,
             _ => Some(Arc::from(text)),
         };
+        let kept_bytes = kept.as_ref().map_or(0, |text: &Arc<[u8]>| text.len());
         let Some(base) = self.sources.add(origin, text.len(), kept) else {
             return Err(Error::new(
                 ErrorKind::Memory,
@@ -589,6 +596,10 @@ impl Machine {
         })?;
         self.lint(&ast, text, base)?;
         let entry = compile(self, &ast, FileInfo { base, dir, scope })?;
+        if let Some(program) = self.tables.programs.last() {
+            self.code_bytes += program.bytes() + kept_bytes;
+        }
+        self.check_memory(0)?;
         if text.len() <= KEEP_BUFFERS_OF {
             buffers.recycle(ast);
             self.parse_buffers = buffers;
@@ -779,10 +790,15 @@ impl Machine {
     /// # Errors
     /// [`ErrorKind::Memory`].
     pub fn check_memory(&self, bytes: usize) -> Result<()> {
-        if self.heap.would_exceed(bytes) {
+        if self.heap.would_exceed(bytes, self.outside()) {
             return Err(self.out_of_memory());
         }
         Ok(())
+    }
+
+    /// About the bytes of what is kept as long as the machine: names, contexts, code, the errors of failed thunks.
+    fn outside(&self) -> usize {
+        self.symbols.table_bytes() + self.contexts.bytes() + self.code_bytes + self.error_bytes
     }
 
     fn out_of_memory(&self) -> Error {
@@ -829,12 +845,13 @@ impl Machine {
             return Err(self.out_of_memory());
         }
         let stacks = self.stack.len() * size_of::<Value>() + self.frames.len() * size_of::<Frame>();
-        if self.heap.exhausted || self.heap.would_exceed(stacks) {
+        let outside = self.outside();
+        if self.heap.exhausted || self.heap.would_exceed(stacks, outside) {
             if self.heap.ledger.is_none() && self.heap.taken_bytes() > self.heap.limit() / 8 {
                 self.collect();
             }
             let room = self.heap.limit().saturating_sub(self.heap.live_bytes());
-            if self.heap.exhausted || room < stacks {
+            if self.heap.exhausted || room < stacks.saturating_add(outside) {
                 return Err(self.out_of_memory());
             }
         }
@@ -1103,6 +1120,8 @@ impl Machine {
                 frame.update.set_head(pointer | former);
             } else {
                 let index = *stored.get_or_insert_with(|| {
+                    // With its trace and the pointers to it.
+                    self.error_bytes += 320 + error.message().len();
                     self.errors.push(error.clone());
                     self.errors.len() - 1
                 });

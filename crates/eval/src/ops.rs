@@ -893,6 +893,10 @@ pub fn force_deep(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             && (v.is_list() || v.is_attrs())
             && m.visited.get_mut(set).is_some_and(|seen| seen.insert(v.0))
         {
+            let seen = m.visited.get(set).map_or(0, |seen| seen.len());
+            if seen & 0xfff == 0 {
+                m.check_memory(seen * 4 * size_of::<u64>())?;
+            }
             m.push(v);
             let zero = m.heap.int(0);
             m.push(zero);

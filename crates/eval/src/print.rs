@@ -1,5 +1,6 @@
 //! Values as text: what `nix-instantiate --eval` and error messages show.
 
+use crate::error::Result;
 use crate::heap::{Callee, ListRef};
 use crate::machine::Machine;
 use crate::ops::is_derivation;
@@ -146,17 +147,38 @@ fn elided(out: &mut Vec<u8>, count: usize, what: &str) {
 
 impl Machine {
     /// Prints a value as far as it is evaluated. Uses no host recursion.
+    ///
+    /// What would go beyond the memory limit is left out.
     pub fn print(&mut self, value: Value, options: &PrintOptions) -> Vec<u8> {
         let mut out = Vec::new();
-        self.print_to(&mut out, value, options, true);
+        if self.print_to(&mut out, value, options).is_err() {
+            out.extend_from_slice("«out of memory»".as_bytes());
+        }
         out
     }
 
-    fn print_to(&self, out: &mut Vec<u8>, value: Value, o: &PrintOptions, _top: bool) {
+    /// Like [`Machine::print`], but text that goes beyond the memory limit is an error.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Memory`].
+    pub fn try_print(&mut self, value: Value, options: &PrintOptions) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.print_to(&mut out, value, options)?;
+        Ok(out)
+    }
+
+    fn print_to(&self, out: &mut Vec<u8>, value: Value, o: &PrintOptions) -> Result<()> {
+        /// Bytes between two looks at the limit.
+        const CHUNK: usize = 1 << 20;
+        let mut next_look = CHUNK;
         let mut seen: FxHashSet<u64> = FxHashSet::default();
         let mut todo = vec![Item::Value(value, 0)];
         let (mut attrs_printed, mut items_printed) = (0, 0);
         while let Some(item) = todo.pop() {
+            if out.len() + seen.len() * 16 >= next_look {
+                self.check_memory(2 * out.len() + seen.capacity() * 16)?;
+                next_look = out.len() + seen.len() * 16 + CHUNK;
+            }
             let (value, depth) = match item {
                 // Elements and attributes count when they are printed, after what is in them.
                 Item::Elements(list, index, depth) => {
@@ -288,6 +310,7 @@ impl Machine {
                 }
             }
         }
+        Ok(())
     }
 
     fn print_function(&self, out: &mut Vec<u8>, value: Value, o: &PrintOptions) {
@@ -354,7 +377,8 @@ impl Machine {
     /// A value's abbreviated text.
     pub fn describe_value(&self, v: Value) -> String {
         let mut out = Vec::new();
-        self.print_to(&mut out, v, &PrintOptions::SHORT, true);
+        // What is abbreviated is short.
+        let _ = self.print_to(&mut out, v, &PrintOptions::SHORT);
         String::from_utf8_lossy(&out).into_owned()
     }
 }

@@ -54,6 +54,11 @@ fn prefix(name: &[u8]) -> u64 {
 }
 
 impl Symbols {
+    /// About the bytes that the table takes. Names are kept as long as the evaluator.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * 24 + self.table.capacity() * 17
+    }
+
     /// The symbol of a string.
     pub fn of_string(&mut self, s: StringRef) -> Symbol {
         match self.remembered(s) {

@@ -127,6 +127,11 @@ impl Regex {
         }
     }
 
+    /// How large the compiled pattern is.
+    pub fn instructions(&self) -> usize {
+        self.program.code.len()
+    }
+
     /// How many groups the pattern has.
     pub fn groups(&self) -> usize {
         self.program.groups
