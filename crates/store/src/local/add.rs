@@ -90,6 +90,9 @@ impl LocalStore {
         }
         self.check_writable()?;
         let mut locks = self.lock_paths([path], true)?;
+        if let Some(locks) = &mut locks {
+            locks.set_deletion(true);
+        }
         let real = self.real_path(path);
         if !self.is_valid(path)? {
             super::files::delete(&real)?;
@@ -112,9 +115,6 @@ impl LocalStore {
             self.finish_contents(&new, repair)?;
             super::files::exchange(&new, &real)?;
             self.register_all(vec![&info], &known)?;
-        }
-        if let Some(locks) = &mut locks {
-            locks.set_deletion(true);
         }
         Ok(())
     }

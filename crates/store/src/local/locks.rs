@@ -124,8 +124,7 @@ impl PathLocks {
         Ok(Some(locks))
     }
 
-    /// Whether the lock files go away with the locks. Set this once the paths are valid, or nobody
-    /// will make them any more.
+    /// Whether the lock files go away with the locks. Whoever waits for one of them takes the next.
     pub fn set_deletion(&mut self, delete: bool) {
         self.delete = delete;
     }

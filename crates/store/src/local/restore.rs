@@ -120,12 +120,21 @@ struct Restore<'d> {
 }
 
 impl Restore<'_> {
+    /// Where the next node is.
+    fn place(&self) -> String {
+        let mut path = self.dest.to_path_buf();
+        // The first folder is the one that `dest` is in, the second is `dest`.
+        let names = self.folders.iter().skip(2).map(|(name, _)| name);
+        if self.folders.len() > 1 {
+            for name in names.chain([&self.name]) {
+                path.push(OsStr::from_bytes(name.as_bytes()));
+            }
+        }
+        path.display().to_string()
+    }
+
     fn fail(&self, what: &str, e: nix::Error) -> Error {
-        let name = String::from_utf8_lossy(self.name.as_bytes()).into_owned();
-        os_error(
-            format_args!("{what} '{name}' in '{}'", self.dest.display()),
-            e,
-        )
+        os_error(format_args!("{what} '{}'", self.place()), e)
     }
 
     fn folder(&self) -> Result<&OwnedFd> {
@@ -223,12 +232,7 @@ impl Restore<'_> {
                     .and_then(|()| file.set_modified(mtime()))
             }
         };
-        result.map_err(|e| {
-            Error::io(
-                format_args!("setting the mode of '{}'", self.name.to_string_lossy()),
-                e,
-            )
-        })
+        result.map_err(|e| Error::io(format_args!("setting the mode of '{}'", self.place()), e))
     }
 }
 

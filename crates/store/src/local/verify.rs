@@ -1,9 +1,9 @@
 //! Looking whether the store is what the database says.
 
-use super::LocalStore;
 use super::db;
 use super::locks::{LockKind, lock_file, open_lock_file};
 use super::register::delete_row;
+use super::{LocalStore, PathInfo};
 use crate::build::events::{Activity, ActivityKind, Field, Level, ResultKind};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
@@ -12,6 +12,11 @@ use crate::nar::FileSystem;
 use crate::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// How many paths are hashed at a time, at most: more would only keep the disk from reading in order.
+const MAX_THREADS: usize = 4;
 
 /// What to look at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,13 +83,20 @@ impl LocalStore {
 
     /// Hashes the contents of a valid path and tells the hash if it is not what it should be.
     pub fn check_contents(&self, path: &StorePath) -> Result<Option<Hash>> {
-        let info = self.query_path_info(path)?;
-        let (hash, _) = nar_hash(
-            &mut FileSystem,
-            &FileSystem::node(self.real_path(path)),
-            HashAlgorithm::Sha256,
-        )?;
+        let (info, hash, _) = self.contents_of(path)?;
         Ok((hash != info.nar_hash).then_some(hash))
+    }
+
+    /// What should be, and the hash and size of what is.
+    fn contents_of(&self, path: &StorePath) -> Result<(PathInfo, Hash, u64)> {
+        self.say(
+            Level::Talkative,
+            format!("checking contents of '{}'", self.print(path)),
+        );
+        let info = self.query_path_info(path)?;
+        let node = FileSystem::node(self.real_path(path));
+        let (hash, size) = nar_hash(&mut FileSystem, &node, HashAlgorithm::Sha256)?;
+        Ok((info, hash, size))
     }
 }
 
@@ -210,32 +222,47 @@ impl Verification<'_> {
             Vec::new(),
         );
         let all = paths.len() as u64;
-        for (done, path) in paths.iter().enumerate() {
-            activity.progress(done as u64, all, 1, 0);
-            if let Err(e) = self.content(path, &activity) {
-                // It may have been deleted meanwhile; either way, not all could be looked at.
-                let level = match store.is_valid(path)? {
-                    true => Level::Error,
-                    false => Level::Warn,
-                };
-                store.say(level, e.to_string());
-                self.report.errors = true;
+        let paths: Vec<&StorePath> = paths.iter().collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let (send, receive) = mpsc::channel();
+            for _ in 0..threads.min(MAX_THREADS) {
+                let (send, paths, next) = (send.clone(), &paths, &next);
+                scope.spawn(move || {
+                    while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if send.send((*path, store.contents_of(path))).is_err() {
+                            return;
+                        }
+                    }
+                });
             }
-        }
-        activity.progress(all, all, 0, 0);
-        Ok(())
+            drop(send);
+            for (done, (path, found)) in receive.into_iter().enumerate() {
+                activity.progress(done as u64 + 1, all, 0, 0);
+                let result = found.and_then(|found| self.content(path, found, &activity));
+                if let Err(e) = result {
+                    // It may have been deleted meanwhile; either way, not all could be looked at.
+                    let level = match store.is_valid(path)? {
+                        true => Level::Error,
+                        false => Level::Warn,
+                    };
+                    store.say(level, e.to_string());
+                    self.report.errors = true;
+                }
+            }
+            Ok(())
+        })
     }
 
-    fn content(&mut self, path: &StorePath, activity: &Activity) -> Result<()> {
+    fn content(
+        &mut self,
+        path: &StorePath,
+        (mut info, hash, size): (PathInfo, Hash, u64),
+        activity: &Activity,
+    ) -> Result<()> {
         let store = self.store;
         let text = store.print(path);
-        store.say(Level::Talkative, format!("checking contents of '{text}'"));
-        let mut info = store.query_path_info(path)?;
-        let (hash, size) = nar_hash(
-            &mut FileSystem,
-            &FileSystem::node(store.real_path(path)),
-            HashAlgorithm::Sha256,
-        )?;
         let unknown = info.nar_hash.as_bytes().iter().all(|b| *b == 0);
         if !unknown && hash != info.nar_hash {
             let show = |hash: &Hash| hash.encode_with_algorithm(HashFormat::Nix32);
