@@ -84,6 +84,6 @@ impl LocalStore {
                 e,
             )
         })?;
-        Ok(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+        Ok(stat.blocks_available() * stat.fragment_size())
     }
 }

@@ -184,20 +184,17 @@ impl Deletion<'_> {
             stack.push(dir);
         }
         while let Some(dir) = stack.last_mut() {
-            match dir.entries.pop() {
+            let entry = dir.entries.pop();
+            match entry {
                 Some(entry) => {
-                    let fd = dir
-                        .fd
-                        .try_clone()
-                        .map_err(|e| Error::io("duplicating a descriptor", e))?;
-                    if stack.len() >= MAX_OPEN {
-                        if self.move_up(&fd, &entry, &mut stack)? {
-                            continue;
-                        }
+                    if stack.len() >= MAX_OPEN && self.move_up(&mut stack, &entry)? {
+                        continue;
                     }
-                    if let Some(sub) = self.visit(&fd, &entry)? {
-                        stack.push(sub);
-                    }
+                    let sub = match stack.last() {
+                        Some(dir) => self.visit(&dir.fd, &entry)?,
+                        None => None,
+                    };
+                    stack.extend(sub);
                 }
                 None => {
                     if let Some(dir) = stack.pop() {
@@ -210,19 +207,19 @@ impl Deletion<'_> {
         Ok(())
     }
 
-    /// Moves a folder to the root of what is deleted; false if it is none.
-    fn move_up(&mut self, parent: &OwnedFd, name: &CString, stack: &mut [OpenDir]) -> Result<bool> {
-        let Ok(stat) = fstatat(parent, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
+    /// Moves a folder from the innermost open folder to the outermost; false if it is none.
+    fn move_up(&mut self, stack: &mut [OpenDir], name: &CString) -> Result<bool> {
+        let [root, .., parent] = stack else {
             return Ok(false);
         };
-        let Some(root) = stack.first_mut() else {
+        let Ok(stat) = fstatat(&parent.fd, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
             return Ok(false);
         };
         if kind_of(&stat) != SFlag::S_IFDIR {
             return Ok(false);
         }
         // A folder that cannot be written cannot be moved, as its `..` changes.
-        let _ = chmod_no_follow(parent, name, Mode::S_IRWXU);
+        let _ = chmod_no_follow(&parent.fd, name, Mode::S_IRWXU);
         loop {
             self.moved += 1;
             let Ok(up) = CString::new(format!(".deeper-{}", self.moved)) else {
@@ -231,7 +228,7 @@ impl Deletion<'_> {
             if fstatat(&root.fd, up.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
                 continue;
             }
-            nix::fcntl::renameat(parent, name.as_c_str(), &root.fd, up.as_c_str())
+            nix::fcntl::renameat(&parent.fd, name.as_c_str(), &root.fd, up.as_c_str())
                 .map_err(|e| self.error("cannot unlink", e))?;
             root.entries.push(up);
             return Ok(true);

@@ -265,24 +265,17 @@ fn create_dirs(config: &StoreConfig) -> Result<()> {
     }
     let group = &config.settings.build_users_group;
     if nix::unistd::geteuid().is_root() && !group.is_empty() {
-        match nix::unistd::Group::from_name(group) {
-            Ok(Some(group)) => {
-                let dir = &config.real_store_dir;
-                let fail =
-                    |e| Error::io(format_args!("changing ownership of '{}'", dir.display()), e);
-                let meta = dir.metadata().map_err(fail)?;
-                if meta.uid() != 0
-                    || meta.gid() != group.gid.as_raw()
-                    || meta.mode() & 0o7777 != 0o1775
-                {
-                    std::os::unix::fs::chown(dir, Some(0), Some(group.gid.as_raw()))
-                        .map_err(fail)?;
-                    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o1775))
-                        .map_err(fail)?;
-                }
+        // A group that does not exist is no error: the store works without.
+        if let Ok(Some(group)) = nix::unistd::Group::from_name(group) {
+            let dir = &config.real_store_dir;
+            let fail = |e| Error::io(format_args!("changing ownership of '{}'", dir.display()), e);
+            let meta = dir.metadata().map_err(fail)?;
+            if meta.uid() != 0 || meta.gid() != group.gid.as_raw() || meta.mode() & 0o7777 != 0o1775
+            {
+                std::os::unix::fs::chown(dir, Some(0), Some(group.gid.as_raw())).map_err(fail)?;
+                std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o1775))
+                    .map_err(fail)?;
             }
-            // The reference warns; there is nobody to warn yet, and the store works without.
-            Ok(None) | Err(_) => {}
         }
     }
     Ok(())
