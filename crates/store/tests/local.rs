@@ -567,3 +567,73 @@ fn archives_are_checked_when_added() {
         info.nar_hash
     );
 }
+
+#[test]
+fn names_that_differ_in_case_only() {
+    use nivis_store::local::{CaseHack, restore_nar_case_hack};
+    let mut writer = nivis_store::nar::NarWriter::new(Vec::new()).unwrap();
+    writer.begin_directory().unwrap();
+    for name in ["A", "B", "a"] {
+        writer.entry(name.as_bytes()).unwrap();
+        writer.regular(false, name.as_bytes()).unwrap();
+    }
+    writer.end_directory().unwrap();
+    let nar = writer.finish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("x");
+    restore_nar_case_hack(&nar[..], &top).unwrap();
+    assert_eq!(std::fs::read(top.join("a~nix~case~hack~1")).unwrap(), b"a");
+    let again = nivis_store::nar::write_nar(&mut CaseHack, &FileSystem::node(&top), Vec::new());
+    assert_eq!(again.unwrap(), nar);
+    std::fs::write(top.join("A~nix~case~hack~7"), "").unwrap();
+    let again = nivis_store::nar::write_nar(&mut CaseHack, &FileSystem::node(&top), Vec::new());
+    assert!(again.unwrap_err().message().contains("collision"));
+}
+
+#[test]
+fn a_store_may_be_read_only() {
+    let Home { _dir, store } = home();
+    let a = store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let mut config = store.config().clone();
+    drop(store);
+    config.read_only = true;
+    let store = LocalStore::open(config.clone()).unwrap();
+    assert_eq!(store.add_text("a", b"a", &BTreeSet::new()).unwrap(), a);
+    assert_eq!(store.closure([&a]).unwrap(), set(&[&a]));
+    let error = store.add_text("b", b"b", &BTreeSet::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly);
+    assert!(store.collect_garbage(&GcOptions::default()).is_err());
+    assert!(store.invalidate(&a).is_err());
+    // One that does not exist cannot be made.
+    config.state_dir.push("other");
+    assert!(LocalStore::open(config).is_err());
+}
+
+#[test]
+fn realisations_are_kept() {
+    use nivis_store::local::Realisation;
+    let Home { store, .. } = &home();
+    let a = store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let b = store.add_text("b", b"b", &BTreeSet::new()).unwrap();
+    assert_eq!(store.find_realisation(&[1; 32], "out").unwrap(), None);
+    let mut realisation = Realisation {
+        drv_hash: [1; 32],
+        output: "out".into(),
+        path: a.clone(),
+        signatures: ["k:x".to_owned()].into(),
+    };
+    store.register_realisation(&realisation).unwrap();
+    store.register_realisation(&realisation).unwrap();
+    let found = store.find_realisation(&[1; 32], "out").unwrap();
+    assert_eq!(found.as_ref(), Some(&realisation));
+    realisation.path = b;
+    let error = store.register_realisation(&realisation).unwrap_err();
+    assert!(
+        error
+            .message()
+            .contains("we already have another one locally")
+    );
+    // It goes with the path.
+    store.invalidate(&a).unwrap();
+    assert_eq!(store.find_realisation(&[1; 32], "out").unwrap(), None);
+}

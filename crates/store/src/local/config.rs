@@ -396,3 +396,95 @@ fn percent_decode(text: &str) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(uri: Option<&str>, env: &[(&str, &str)]) -> Result<StoreConfig> {
+        StoreConfig::resolve(uri, &|name| {
+            let found = env.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn dirs(uri: Option<&str>, env: &[(&str, &str)]) -> [String; 4] {
+        let config = resolve(uri, env).unwrap();
+        [
+            config.store_dir.as_str().to_owned(),
+            config.real_store_dir.display().to_string(),
+            config.state_dir.display().to_string(),
+            config.log_dir.display().to_string(),
+        ]
+    }
+
+    #[test]
+    fn addresses_and_environment() {
+        let below = |root: &str| {
+            [
+                "/nix/store".to_owned(),
+                format!("{root}/nix/store"),
+                format!("{root}/nix/var/nix"),
+                format!("{root}/nix/var/log/nix"),
+            ]
+        };
+        for uri in [
+            "/a/b",
+            "/a/./x/../b/",
+            "local?root=/a/b",
+            "local:///a/b",
+            "local?root=%2fa/b",
+            "auto?root=/a/b",
+        ] {
+            assert_eq!(dirs(Some(uri), &[]), below("/a/b"), "{uri}");
+        }
+        assert_eq!(dirs(None, &[("NIX_REMOTE", "/r")]), below("/r"));
+        // The address comes first.
+        assert_eq!(dirs(Some("/a"), &[("NIX_REMOTE", "/r")]), below("/a"));
+        let env = [
+            ("NIX_STORE_DIR", "/s/store"),
+            ("NIX_STATE_DIR", "/s/state"),
+            ("NIX_LOG_DIR", "/s/log"),
+        ];
+        for uri in [None, Some("local"), Some("auto"), Some("")] {
+            assert_eq!(
+                dirs(uri, &env),
+                ["/s/store", "/s/store", "/s/state", "/s/log"]
+            );
+        }
+        assert_eq!(
+            dirs(Some("local?store=/x/y&real=/r&state=/t&log=/l"), &env),
+            ["/x/y", "/r", "/t", "/l"]
+        );
+        assert_eq!(dirs(Some("/a"), &env)[0], "/s/store");
+        assert!(
+            resolve(Some("local?read-only=true"), &[])
+                .unwrap()
+                .read_only
+        );
+        assert!(resolve(Some("local?read-only=maybe"), &[]).is_err());
+        for uri in ["daemon", "ssh://host", "https://x", "word", "local?root"] {
+            let error = resolve(Some(uri), &[]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{uri}");
+        }
+    }
+
+    #[test]
+    fn own_store() {
+        let home = ("HOME", "/home/u");
+        let config = resolve(None, &[home]).unwrap();
+        // Whether this machine's `/nix` can be written decides, and the reason says so.
+        let own = PathBuf::from("/home/u/.local/share/nix/root");
+        match config.root_dir {
+            Some(root) => assert_eq!(root, own),
+            None => assert!(
+                config.reason.contains("can be written"),
+                "{}",
+                config.reason
+            ),
+        }
+        let data = data_dir(&|name| (name == "XDG_DATA_HOME").then(|| "/d".into()));
+        assert_eq!(data, Some("/d/nix".into()));
+        assert_eq!(data_dir(&|_| None), None);
+    }
+}

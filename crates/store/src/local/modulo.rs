@@ -71,3 +71,30 @@ impl io::Write for HashModulo {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    proptest! {
+        /// However the input is cut into pieces, the hash is that of the definition.
+        #[test]
+        fn pieces_do_not_matter(
+            parts in prop::collection::vec("[abc]{0,4}|abcab", 0..20),
+            needle in prop::sample::select(vec!["abcab", "a", "abab"]),
+        ) {
+            let mut hasher = HashModulo::new(HashAlgorithm::Sha256, needle);
+            for part in &parts {
+                hasher.write_all(part.as_bytes()).unwrap();
+            }
+            let whole = parts.concat();
+            let mut expected = whole.replace(needle, &"\0".repeat(needle.len())).into_bytes();
+            for (at, _) in whole.match_indices(needle) {
+                expected.extend_from_slice(format!("|{at}").as_bytes());
+            }
+            prop_assert_eq!(hasher.finish(), Hash::of(HashAlgorithm::Sha256, expected));
+        }
+    }
+}
