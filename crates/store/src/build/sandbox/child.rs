@@ -113,8 +113,11 @@ struct Handover<'p> {
     plan: &'p Plan,
     args: &'p [*const c_char],
     env: &'p [*const c_char],
+    /// Descriptors that it needs, sorted.
+    keep: &'p [RawFd],
     go: RawFd,
     report: RawFd,
+    ready: RawFd,
 }
 
 /// Starts the process and waits until it has become the builder, or has failed to.
@@ -133,6 +136,19 @@ pub(super) fn spawn(
     let (mut ready, ready_out) = io::pipe()?;
     let args = pointers(&plan.args);
     let env = pointers(&plan.env);
+    let mut keep = vec![
+        go_in.as_raw_fd(),
+        report_out.as_raw_fd(),
+        ready_out.as_raw_fd(),
+    ];
+    for step in &plan.steps {
+        match step {
+            Step::Stdio { input, output } => keep.extend([*input, *output]),
+            Step::Landlock(rules) => keep.push(*rules),
+            _ => {}
+        }
+    }
+    keep.sort_unstable();
     let saved = match plan.drop_groups {
         None => None,
         Some(must) => drop_groups(must)?,
@@ -140,7 +156,7 @@ pub(super) fn spawn(
     let number = AtomicI32::new(0);
     let mut stack = vec![0u8; STACK];
     let started = std::thread::scope(|scope| {
-        let number = &number;
+        let (number, go) = (&number, &mut go);
         let preparing = scope.spawn(move || {
             // The other end closes without a word if there is no child.
             let mut byte = [0];
@@ -156,8 +172,10 @@ pub(super) fn spawn(
             plan,
             args: &args,
             env: &env,
+            keep: &keep,
             go: go_in.as_raw_fd(),
             report: report_out.as_raw_fd(),
+            ready: ready_out.as_raw_fd(),
         };
         let flags = plan.namespaces
             | libc::SIGCHLD
@@ -165,10 +183,6 @@ pub(super) fn spawn(
             | libc::CLONE_VFORK
             | libc::CLONE_PARENT_SETTID;
         let signals = block_signals();
-        let hand = Hand {
-            over: &handover,
-            ready: ready_out.as_raw_fd(),
-        };
         // SAFETY: the child runs on a stack of its own, which is aligned below; memory that it shares stays as it is,
         // since this thread is suspended until the child executes a program or ends, and other threads do not touch
         // what is handed over. It does nothing but system calls, with signals blocked as long as handlers of this
@@ -180,7 +194,7 @@ pub(super) fn spawn(
                 start,
                 top.cast(),
                 flags,
-                (&raw const hand).cast_mut().cast(),
+                (&raw const handover).cast_mut().cast(),
                 number.as_ptr(),
             )
         };
@@ -218,19 +232,10 @@ pub(super) fn spawn(
     Ok((pid, outcome))
 }
 
-struct Hand<'h> {
-    over: &'h Handover<'h>,
-    ready: RawFd,
-}
-
 /// Where the child begins.
-extern "C" fn start(hand: *mut libc::c_void) -> c_int {
+extern "C" fn start(handover: *mut libc::c_void) -> c_int {
     // SAFETY: the pointer is that of `spawn`, which is suspended.
-    unsafe {
-        let hand = &*hand.cast::<Hand<'_>>();
-        libc::write(hand.ready, c"!".as_ptr().cast(), 1);
-        child(hand.over)
-    }
+    unsafe { child(&*handover.cast::<Handover<'_>>()) }
 }
 
 /// Blocks all signals for this thread.
@@ -351,27 +356,52 @@ unsafe fn child(hand: &Handover<'_>) -> ! {
         plan,
         args,
         env,
+        keep,
         go,
         report,
+        ready,
     } = hand;
     // SAFETY: from here on plain system calls with prepared arguments; the caller has seen to the rest.
     unsafe {
-        default_signals();
-        let parent = libc::getppid();
+        // The parent may die at any moment. Before this call: then the pipe that it would say "go" through has no
+        // other end any more, since copies of that end in this process are closed. After it: by this signal.
         control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
+        close_others(keep);
+        libc::write(ready, c"!".as_ptr().cast(), 1);
+        default_signals();
         for (number, step) in plan.steps.iter().enumerate() {
             if !run(step, go) {
                 fail(report, number as u32);
             }
         }
-        // Setting the user has reset this. In a namespace the parent is not visible: its number is 0.
-        control(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
-        if libc::getppid() != parent {
+        // Becoming another user has reset the signal for a moment.
+        let mut parent = libc::pollfd {
+            fd: go,
+            events: 0,
+            revents: 0,
+        };
+        if libc::poll(&mut parent, 1, 0) != 0 {
             libc::_exit(1);
         }
         close_on_exec();
         libc::execve(plan.program.as_ptr(), args.as_ptr(), env.as_ptr());
         fail(report, EXEC)
+    }
+}
+
+/// Closes all descriptors but the standard ones and these. What the parent has open (locks among it) is of no concern to
+/// the child, and must not stay open for as long as a child that has lost its parent takes to notice.
+unsafe fn close_others(keep: &[RawFd]) {
+    let mut first = 3;
+    // SAFETY: closes descriptors of this process only, since they are not shared.
+    unsafe {
+        for fd in keep {
+            if *fd > first {
+                libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
+            }
+            first = first.max(fd + 1);
+        }
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0);
     }
 }
 
