@@ -304,6 +304,103 @@ fn a_platform_with_a_quote_is_no_obstacle() {
     )]);
 }
 
+#[test]
+fn search_path_entries_are_not_downloaded() {
+    let host = Rc::new(MemoryHost::new());
+    let mut m = common::machine(host.clone(), Settings::default());
+    for entry in ["https://localhost:1/x.tar.gz", "channel:a", "flake:b"] {
+        let text = format!("builtins.findFile [ {{ prefix = \"x\"; path = \"{entry}\"; }} ] \"x\"");
+        let found = common::value(&mut m, text.as_bytes()).map_err(|e| e.message().to_string());
+        let missing =
+            "file 'x' was not found in the Nix search path (add it using $NIX_PATH or -I)";
+        assert_eq!(found.err().as_deref(), Some(missing));
+        let warning =
+            format!("warning: Nix search path entry '{entry}' cannot be downloaded, ignoring");
+        assert_eq!(host.messages().last(), Some(&warning.into_bytes()));
+    }
+}
+
+#[test]
+fn sources_have_four_gigabytes_of_positions() {
+    let mut m = common::machine(Rc::new(MemoryHost::new()), Settings::default());
+    let origin = || nivis_eval::Origin::Text("large".into());
+    assert!(m.sources.add(origin(), 3 << 30, None).is_some());
+    assert!(m.sources.add(origin(), 3 << 30, None).is_none());
+    let rest = u32::MAX as usize - (3 << 30) - 1000;
+    assert!(m.sources.add(origin(), rest, None).is_some());
+    let text = format!("\"{}\"", "x".repeat(2000));
+    let error = common::value(&mut m, text.as_bytes()).unwrap_err();
+    assert_eq!(error.message(), "more than 4 GiB of source files");
+}
+
+/// What is objected to, and how.
+const LINTS: &[(&str, &str)] = &[
+    (
+        "http://a.b",
+        "URL literal without quotes; write \"http://a.b\" (lint-url-literals)",
+    ),
+    (
+        "a/b",
+        "relative path literal 'a/b' should be written './a/b' (lint-short-path-literals)",
+    ),
+    (
+        "/a/b",
+        "absolute path literal '/a/b' is not portable (lint-absolute-path-literals)",
+    ),
+];
+
+#[test]
+fn lints_are_worded_differently() {
+    use nivis_eval::lint::{Lint, Lints};
+    for (text, message) in LINTS {
+        for lint in [Lint::Warn, Lint::Fatal] {
+            let host = Rc::new(MemoryHost::new());
+            let settings = Settings {
+                lints: Lints {
+                    url_literals: lint,
+                    short_path_literals: lint,
+                    absolute_path_literals: lint,
+                },
+                ..Settings::default()
+            };
+            let mut m = common::machine(host.clone(), settings);
+            let found = common::value(&mut m, text.as_bytes()).map_err(|e| e.message().to_string());
+            if lint == Lint::Fatal {
+                assert_eq!(found.err().as_deref(), Some(*message));
+            } else {
+                assert!(found.is_ok());
+                let shown = host.messages().concat();
+                let shown = String::from_utf8_lossy(&shown);
+                assert!(shown.contains(message), "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_in_messages_may_be_evaluated_or_not() {
+    check(&[
+        // `[ «thunk» «thunk» ]` in C++ Nix.
+        (
+            "builtins.ceil [ [ 1 ] (x: x) ]",
+            "! expected a float but found a list: [ [ 1 ] «lambda @ «case»:1:24» ]",
+        ),
+        // And a thunk in both.
+        (
+            "builtins.ceil [ (1 + 1) ]",
+            "! expected a float but found a list: [ «thunk» ]",
+        ),
+    ]);
+}
+
+#[test]
+fn what_derivation_adds_has_no_position() {
+    check(&[(
+        "builtins.unsafeGetAttrPos \"out\" (derivation { name = \"a\"; builder = \"b\"; system = \"c\"; })",
+        "null",
+    )]);
+}
+
 /// The page about the builtins.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/builtins.md");
 

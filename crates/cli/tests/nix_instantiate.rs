@@ -487,6 +487,18 @@ fn statistics() {
 }
 
 #[test]
+fn settings_without_effect_are_accepted() {
+    let dir = Folder::new();
+    for (name, value) in [
+        ("trace-function-calls", "true"),
+        ("eval-profiler", "flamegraph"),
+    ] {
+        let args = ["--eval", "--option", name, value, "-E", "(x: x) 1"];
+        assert_eq!(dir.nix_instantiate_with(&args, &[], "").quiet(), "1\n");
+    }
+}
+
+#[test]
 fn limits_end_in_errors() {
     let dir = Folder::new();
     let eval = |expr: &str| {
