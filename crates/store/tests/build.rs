@@ -683,6 +683,57 @@ fn hooks_see_what_was_built() {
     assert!(lab.events().contains("PostBuildLogLine"));
 }
 
+#[test]
+fn two_builders_of_the_same() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let drv = lab.shell("shared", &["out"], |drv| drv.script("sleep 1; echo > $out"));
+    // As another process would: with a connection, locks and temporary roots of its own.
+    let root = lab.dir();
+    let other = Lab::at(root.to_str().unwrap());
+    let request = [BuildRequest::all(drv)];
+    let statuses = std::thread::scope(|scope| {
+        let threads = [&lab, &other].map(|lab| {
+            let request = &request;
+            scope.spawn(move || {
+                let report = lab.build(request);
+                lab.expect_success(&report);
+                report.results[0].status
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert!(statuses.contains(&BuildStatus::Built), "{statuses:?}");
+    assert!(
+        statuses.contains(&BuildStatus::AlreadyValid),
+        "{statuses:?}"
+    );
+    assert!((lab.events() + &other.events()).contains("waiting for lock on"));
+    lab.verify();
+}
+
+#[test]
+fn stores_that_cannot_be_written() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let drv = lab.shell("unwritten", &["out"], |drv| drv.script("echo > $out"));
+    let mut config = lab.store.config().clone();
+    config.read_only = true;
+    let store = nivis_store::local::LocalStore::open(config).unwrap();
+    let builder = nivis_store::build::Builder::new(
+        store,
+        lab.settings(),
+        std::sync::Arc::new(nivis_store::build::Silent),
+    );
+    let report = builder.build(&[BuildRequest::all(drv.clone())], BuildMode::Normal);
+    assert!(!report.results[0].status.is_success());
+    assert!(!report.results[0].message.is_empty());
+    assert!(!lab.store.is_valid(&lab.output(&drv, "out")).unwrap());
+    lab.verify();
+}
+
 /// What scheduling costs: `cargo test --profile quick -p nivis-store --test build many -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
