@@ -48,7 +48,11 @@ pub fn find(store: &LocalStore, wanted: &[Wanted]) -> Result<Missing, Failure> {
             missing.unknown.insert(path.clone());
             continue;
         }
-        let known = store.query_output_map(path)?;
+        let drv = store.read_derivation(path)?;
+        let mut known = drv.output_paths(store.store_dir())?;
+        if known.values().any(Option::is_none) {
+            known = store.query_output_map(path)?;
+        }
         let names: BTreeSet<OutputName> = match &request.outputs {
             Outputs::All => known.keys().cloned().collect(),
             Outputs::Names(names) => names.clone(),
@@ -69,7 +73,6 @@ pub fn find(store: &LocalStore, wanted: &[Wanted]) -> Result<Missing, Failure> {
         if there || !missing.will_build.insert(path.clone()) {
             continue;
         }
-        let drv = store.read_derivation(path)?;
         inputs(&drv, store, &mut todo, &mut missing)?;
     }
     Ok(missing)
