@@ -354,8 +354,11 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     });
     match written {
         Ok(()) => Ok(()),
+        // As if the signal had ended the process.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::Exit(141)),
         Err(e) => Err(Failure::Other(format!(
-            "cannot write to standard output: {e}"
+            "writing to standard output: {}",
+            io_text(&e)
         ))),
     }
 }
