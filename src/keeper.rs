@@ -78,6 +78,8 @@ pub struct ImportFromDerivation {
     pub traced: bool,
     /// How they are built.
     pub settings: BuildSettings,
+    /// Follows the error that a derivation to be built is not in the store: why that may be.
+    pub advice: String,
 }
 
 /// Keeps what evaluation adds in a local store, and builds there what evaluation reads.
@@ -217,8 +219,12 @@ impl StoreKeeper for LocalKeeper {
             }
             let path = dir.parse(element.path()).map_err(io_error)?;
             if !self.store()?.is_valid(&path).map_err(io_error)? {
+                let advice = match element {
+                    ContextElement::Output { .. } => self.import.advice.as_str(),
+                    _ => "",
+                };
                 return Err(io::Error::other(format!(
-                    "path '{}' is not valid",
+                    "path '{}' is not valid{advice}",
                     path.base_name()
                 )));
             }

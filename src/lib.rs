@@ -5,7 +5,8 @@
 //! language ([`Builder::function`]), and reports errors as data ([`Diagnostic`]) or as text with source excerpts
 //! ([`render`]).
 //!
-//! **What it refuses to do.** It builds nothing and fetches nothing. It never panics on any program and does not
+//! **What it refuses to do.** It fetches nothing, and builds nothing unless a program puts a store behind its host
+//! (`keeper`, with the feature `machine`). It never panics on any program and does not
 //! overflow the stack: limits end evaluation with an error. It keeps nothing global.
 //!
 //! **How data flows.** [`Builder`] makes a machine of [`eval`] with the functions of [`builtins`] and a

@@ -256,6 +256,10 @@ pub fn import_from_derivation(common: &Common) -> Result<ImportFromDerivation, F
         allowed: s.switch("allow-import-from-derivation").unwrap_or(true),
         traced: s.switch("trace-import-from-derivation").unwrap_or(false),
         settings: build_settings(common)?,
+        advice: match common.read_only {
+            true => " (what evaluation reads can be built only if it may write to the store; see '--read-write-mode')".into(),
+            false => String::new(),
+        },
     })
 }
 

@@ -270,6 +270,17 @@ fn import_from_derivation() {
             &["eval", "--read-write-mode", "-f", "ifd.nix", "sum"],
         );
         assert_eq!(text, "42\n");
+        let unwritten = w.run(
+            "nivis",
+            &["eval", "-f", "ifd.nix", "sum", "--argstr", "x", "y"],
+        );
+        // What was made above is there, so this is about another derivation.
+        assert_eq!(unwritten.status, 0, "{unwritten:?}");
+        let other = r#"import (import ./sh.nix { name = "other"; script = "echo 1 > $out"; })"#;
+        w.dir.write("other.nix", other);
+        let unwritten = w.run("nivis", &["eval", "-f", "other.nix"]);
+        assert!(unwritten.error().contains("is not valid"), "{unwritten:?}");
+        assert!(unwritten.err.contains("--read-write-mode"), "{unwritten:?}");
         let failed = w.run(
             "nix-instantiate",
             &["ifd.nix", "--no-allow-import-from-derivation"],
