@@ -427,3 +427,131 @@ fn stores_are_filled_read_and_emptied_without_builds() {
         format!("error: path '{path}' is not valid")
     );
 }
+
+#[test]
+fn old_generations_of_profiles() {
+    for w in worlds() {
+        w.dir.write(
+            "two.nix",
+            r#"{ a = import ./sh.nix { name = "a"; script = "echo a > $out"; };
+                 b = import ./sh.nix { name = "b"; script = "echo b > $out"; }; }"#,
+        );
+        let a = w.ok("nix-build", &["two.nix", "-A", "a", "--no-out-link"]);
+        let b = w.ok("nix-build", &["two.nix", "-A", "b", "--no-out-link"]);
+        let profiles = match w.real.is_empty() {
+            true => w.dir.path().join("state/profiles"),
+            false => w.dir.path().join("root/nix/var/nix/profiles"),
+        };
+        std::fs::create_dir_all(&profiles).expect("the profiles");
+        let link = |target: &str, name: &str| {
+            let target = target.trim().replace("/nix/store", &w.store);
+            std::os::unix::fs::symlink(target, profiles.join(name)).expect("a link");
+        };
+        link(&a, "p-1-link");
+        link(&b, "p-2-link");
+        link("p-2-link", "p");
+        w.ok("nix-collect-garbage", &[]);
+        assert!(w.exists(&a) && w.exists(&b));
+        // Nothing is that old.
+        w.ok("nix-collect-garbage", &["--delete-older-than", "1d"]);
+        assert!(w.exists(&a) && w.exists(&b));
+        w.ok("nivis", &["gc", "--delete-old", "--dry-run"]);
+        assert!(profiles.join("p-1-link").is_symlink());
+        w.ok("nix-collect-garbage", &["-d"]);
+        assert!(!w.exists(&a) && w.exists(&b));
+        assert!(!profiles.join("p-1-link").is_symlink());
+    }
+}
+
+#[test]
+fn damage_is_found_and_repaired() {
+    for w in worlds() {
+        w.dir.write(
+            "d.nix",
+            r#"import ./sh.nix { name = "d"; script = "mkdir $out; echo text > $out/file; echo text > $out/same"; }"#,
+        );
+        let out = w.ok("nix-build", &["d.nix"]);
+        let out = out.trim();
+        w.ok("nix-store", &["--verify-path", out]);
+        w.ok("nivis", &["store", "verify", out]);
+        let file = w.place(&format!("{out}/file"));
+        let change = |text: &str| {
+            let folder = w.place(out);
+            for (path, mode) in [(&folder, 0o755), (&file, 0o644)] {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(path, mode).expect("permissions");
+            }
+            std::fs::write(&file, text).expect("a changed file");
+        };
+        change("damage");
+        let found = w.run("nix-store", &["--verify-path", out]);
+        assert_eq!(found.status, 1, "{found:?}");
+        assert!(
+            found.err.contains("was modified! expected hash 'sha256:"),
+            "{found:?}"
+        );
+        assert_eq!(w.run("nivis", &["store", "verify", out]).status, 1);
+        assert_eq!(
+            w.run("nix-store", &["--verify", "--check-contents"]).status,
+            1
+        );
+        w.ok("nix-store", &["--verify", "--check-contents", "--repair"]);
+        assert_eq!(w.read(&format!("{out}/file")), "text\n");
+        change("damage");
+        w.ok("nivis", &["store", "repair", out]);
+        w.ok("nix-store", &["--verify", "--check-contents"]);
+        // Files with the same contents become one.
+        let linked = w.run("nivis", &["store", "optimise"]);
+        assert!(linked.err.contains("freed by hard-linking"), "{linked:?}");
+        w.ok("nix-store", &["--verify", "--check-contents"]);
+    }
+}
+
+#[test]
+fn stores_exchange_paths() {
+    let Some(w) = worlds().pop().filter(|w| !w.real.is_empty()) else {
+        return;
+    };
+    w.dir.write(
+        "e.nix",
+        r#"import ./sh.nix {
+             name = "e"; dep = import ./trivial.nix;
+             script = "mkdir $out; ln -s $dep $out/dep";
+           }"#,
+    );
+    let out = w.ok("nix-build", &["e.nix"]);
+    let other = w.dir.path().join("other").display().to_string();
+    // The flags of the world come last and win, so other stores are named by hand.
+    let there = |args: &[&str]| {
+        let outcome = w.dir.named("nivis", args, &[("PATH", "/bin:/usr/bin")], "");
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        outcome.out
+    };
+    there(&["copy", "--from", &w.real, "--to", &other, out.trim()]);
+    let closure = w.ok("nix-store", &["-qR", out.trim()]);
+    assert_eq!(
+        there(&["store", "requisites", out.trim(), "--store", &other]),
+        closure
+    );
+    there(&["store", "verify", "--all", "--no-trust", "--store", &other]);
+    let paths: Vec<&str> = closure.lines().collect();
+    assert_eq!(paths.len(), 2);
+    let third = w.dir.path().join("third").display().to_string();
+    let shell = format!(
+        "'{bin}' store export {} --store '{}' | '{bin}' store import --store '{third}'",
+        paths.join(" "),
+        w.real,
+        bin = env!("CARGO_BIN_EXE_nivis"),
+    );
+    let imported = std::process::Command::new("/bin/sh")
+        .args(["-c", &shell])
+        .env_clear()
+        .env("HOME", w.dir.path())
+        .env("PATH", "/bin:/usr/bin")
+        .output()
+        .expect("a shell");
+    assert!(imported.status.success(), "{imported:?}");
+    assert_eq!(String::from_utf8_lossy(&imported.stdout), closure);
+    there(&["store", "verify", "--all", "--no-trust", "--store", &third]);
+}
