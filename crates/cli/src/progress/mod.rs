@@ -139,34 +139,29 @@ impl Reporter {
 
     /// Shows a line or more, if they matter enough.
     pub fn message(&self, level: Level, text: &str) {
-        if self.log.is_some() {
-            self.keep(&json::message(
-                level,
-                text,
-                (level == Level::Error).then_some(text),
-            ));
+        // Activities are told at any level to those who read JSON, messages are not.
+        if level > self.verbosity {
+            return;
         }
+        let raw = text;
         // Further lines of an error stand under its first one.
         let text = &match level {
-            Level::Error => text.replace('\n', "\n       "),
-            _ => text.to_string(),
+            Level::Error => raw.replace('\n', "\n       "),
+            _ => raw.to_string(),
         };
-        if self.format == LogFormat::InternalJson {
+        if self.log.is_some() || self.format == LogFormat::InternalJson {
             let marked = match level {
                 Level::Error if !text.starts_with("error") => {
                     format!("\x1b[31;1merror:\x1b[0m {text}")
                 }
                 Level::Warn => format!("\x1b[35;1mwarning:\x1b[0m {text}"),
-                _ => text.to_string(),
+                _ => text.clone(),
             };
-            return self.json_line(&json::message(
-                level,
-                &marked,
-                (level == Level::Error).then_some(text),
-            ));
-        }
-        if level > self.verbosity {
-            return;
+            let line = json::message(level, &marked, (level == Level::Error).then_some(raw));
+            self.keep(&line);
+            if self.format == LogFormat::InternalJson {
+                return self.json_line(&line);
+            }
         }
         let line = match (level, self.colours) {
             (Level::Error, true) => format!("\x1b[1;31merror:\x1b[0m {text}"),
