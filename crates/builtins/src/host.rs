@@ -250,6 +250,7 @@ pub struct SystemHost {
     /// Where the store's files are written to and looked for first.
     store_root: Option<PathBuf>,
     keeper: Option<Rc<dyn StoreKeeper>>,
+    show: fn(&[u8]),
     write: bool,
     access: Access,
     allowed: RefCell<BTreeSet<PathBuf>>,
@@ -265,6 +266,7 @@ impl SystemHost {
             store,
             store_root: None,
             keeper: None,
+            show: to_standard_error,
             write: false,
             access: Access::All,
             allowed: RefCell::default(),
@@ -302,6 +304,13 @@ impl SystemHost {
         self.store_root = Some(folder.into());
         self.keeper = Some(keeper);
         self.write = write;
+        self
+    }
+
+    /// Shows lines to the user (traces, warnings) in another way than on standard error.
+    #[must_use]
+    pub fn showing(mut self, show: fn(&[u8])) -> SystemHost {
+        self.show = show;
         self
     }
 
@@ -496,6 +505,13 @@ impl SystemHost {
     }
 }
 
+fn to_standard_error(text: &[u8]) {
+    use io::Write;
+    let mut err = io::stderr().lock();
+    // Nobody can be told when this fails.
+    let _ = err.write_all(text).and_then(|()| err.write_all(b"\n"));
+}
+
 /// What stands for the path of an output that is known only once it is built.
 fn output_placeholder(store: &StoreDir, drv: &[u8], output: &[u8]) -> nivis_store::Result<String> {
     let output = String::from_utf8_lossy(output);
@@ -632,10 +648,7 @@ impl Host for SystemHost {
     }
 
     fn message(&self, text: &[u8]) {
-        use io::Write;
-        let mut err = io::stderr().lock();
-        // Nobody can be told when this fails.
-        let _ = err.write_all(text).and_then(|()| err.write_all(b"\n"));
+        (self.show)(text);
     }
 
     fn copy_to_store(&self, path: &Path, name: &[u8]) -> io::Result<Vec<u8>> {

@@ -183,6 +183,27 @@ impl Reporter {
         }
     }
 
+    /// Shows what evaluation says: traces and warnings, as they are.
+    pub fn evaluation(&self, text: &[u8]) {
+        if self.log.is_some() || self.format == LogFormat::InternalJson {
+            let text = String::from_utf8_lossy(text);
+            let level = match text.contains("warning:") {
+                true => Level::Warn,
+                false => Level::Error,
+            };
+            let line = json::message(level, &text, None);
+            self.keep(&line);
+            if self.format == LogFormat::InternalJson {
+                return self.json_line(&line);
+            }
+        }
+        self.suspend(|| {
+            let mut err = std::io::stderr().lock();
+            // Nobody can be told when this fails.
+            let _ = err.write_all(text).and_then(|()| err.write_all(b"\n"));
+        });
+    }
+
     /// A line at a moment when no bar is drawn.
     fn line(&self, text: &str) {
         let state = self.state();
