@@ -7,6 +7,7 @@
 
 use crate::heap::{Shape, SparseCode};
 use crate::position::{PosId, SourceSpan, offset};
+use crate::spans::SpanTable;
 use crate::symbol::Symbol;
 use crate::value::Value;
 use std::cell::Cell;
@@ -204,8 +205,7 @@ pub(crate) struct Program {
     pub ops: Box<[Op]>,
     /// Kept alive for the closures that point to them.
     pub lambdas: Box<[Lambda]>,
-    /// (op index, start, end), sorted by op index.
-    pub spans: Box<[(u32, u32, u32)]>,
+    pub spans: SpanTable,
     pub base: PosId,
 }
 
@@ -215,7 +215,7 @@ impl Program {
         // An op in four has an entry in a table: a site, a constant, a shape.
         self.ops.len() * (size_of::<Op>() + size_of::<Site>() / 4)
             + self.lambdas.len() * 2 * size_of::<Lambda>()
-            + size_of_val(&*self.spans)
+            + self.spans.bytes()
     }
 }
 
@@ -228,11 +228,7 @@ impl Tables {
             (start..start + p.ops.len() * size_of::<Op>()).contains(&address)
         })?;
         let index = ((address - program.ops.as_ptr() as usize) / size_of::<Op>()) as u32;
-        let at = program
-            .spans
-            .partition_point(|s| s.0 <= index)
-            .checked_sub(1)?;
-        let (_, start, end) = *program.spans.get(at)?;
+        let (start, end) = program.spans.find(index)?;
         Some(SourceSpan {
             start: offset(program.base, start),
             len: end.saturating_sub(start),

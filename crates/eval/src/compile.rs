@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{EnvPtr, SPARSE_FROM, SparseCode};
 use crate::machine::Machine;
 use crate::position::{PosId, SourceSpan, offset};
+use crate::spans::SpanTable;
 use crate::symbol::Symbol;
 use crate::value::Value;
 use nivis_syntax::ast::{
@@ -132,7 +133,7 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
     machine.tables.programs.push(Program {
         ops,
         lambdas,
-        spans: out_spans.as_slice().into(),
+        spans: SpanTable::new(&out_spans, &mut buffers.span_bytes),
         base: file.base,
     });
     machine.compile_buffers = Buffers {
@@ -142,6 +143,7 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
         frames,
         out,
         out_spans,
+        span_bytes: buffers.span_bytes,
         lambda_starts,
         spare,
     };
@@ -157,6 +159,7 @@ pub(crate) struct Buffers {
     frames: Vec<u32>,
     out: Vec<Op>,
     out_spans: Spans,
+    span_bytes: Vec<u8>,
     lambda_starts: Vec<u32>,
     spare: Vec<(Vec<Op>, Spans)>,
 }

@@ -526,17 +526,20 @@ impl Heap {
         };
         let head = StringRef(first);
         let head_len = head.len();
-        if total < 256 || head_len * 2 < total {
+        let start = head.bytes().as_ptr() as usize;
+        let grows = self.appendable.0 == start + head_len;
+        if total < 256 || head_len * 2 < total || !grows {
             let p = self.alloc(1 + total.div_ceil(8));
             write(p, 0, total as u64 | (u64::from(context.0) << 32));
             self.fill(p + 8, 0, parts);
+            if total >= 256 {
+                // Should it be extended next, it gets a buffer.
+                self.appendable = (p + 8 + total, p + 8 + total);
+            }
             return Value(p as u64 | tag::STRING);
         }
-        // Growing a large string: share a buffer with spare room, so that a loop of `+` stays linear.
-        let start = head.bytes().as_ptr() as usize;
-        let (buffer, filled) = if self.appendable.0 == start + head_len
-            && self.appendable.1 - self.appendable.0 >= total - head_len
-        {
+        // Growing what was made last: share a buffer with spare room, so that a loop of `+` stays linear.
+        let (buffer, filled) = if self.appendable.1 - self.appendable.0 >= total - head_len {
             (start, head_len)
         } else {
             let capacity = (total * 2).next_multiple_of(8);

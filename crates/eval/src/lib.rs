@@ -24,6 +24,7 @@ pub mod own;
 pub mod position;
 pub mod print;
 pub mod signature;
+mod spans;
 pub mod symbol;
 pub mod value;
 
