@@ -221,6 +221,9 @@ impl LocalStore {
         paths: impl IntoIterator<Item = &'p StorePath>,
         options: ClosureOptions,
     ) -> Result<BTreeSet<StorePath>> {
+        if !options.include_outputs && !options.include_derivers {
+            return self.closure_of_references(paths, options.reverse);
+        }
         let mut todo: Vec<StorePath> = paths.into_iter().cloned().collect();
         let mut seen: BTreeSet<StorePath> = todo.iter().cloned().collect();
         while let Some(path) = todo.pop() {
@@ -231,6 +234,53 @@ impl LocalStore {
             }
         }
         Ok(seen)
+    }
+
+    /// All paths that can be reached through references, or referrers: in one transaction, by number.
+    fn closure_of_references<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+        reverse: bool,
+    ) -> Result<BTreeSet<StorePath>> {
+        let what = "computing a closure";
+        let query = match reverse {
+            false => {
+                "select id, path from Refs join ValidPaths on reference = id where referrer = ?"
+            }
+            true => {
+                "select id, path from Refs join ValidPaths on referrer = id where reference = ?"
+            }
+        };
+        let db = self.db();
+        db::read(&db, what, |db| {
+            let mut closure = BTreeSet::new();
+            let mut seen = HashSet::new();
+            let mut todo = Vec::new();
+            for path in paths {
+                match id_of(db, &self.print(path))? {
+                    Some(id) if seen.insert(id) => todo.push(id),
+                    Some(_) => {}
+                    // Nobody refers to it, at least.
+                    None if reverse => {}
+                    None => return Err(self.not_valid(path)),
+                }
+                closure.insert(path.clone());
+            }
+            let fail = db_error(what);
+            let mut statement = db.prepare_cached(query).map_err(&fail)?;
+            while let Some(id) = todo.pop() {
+                let mut rows = statement.query([id]).map_err(&fail)?;
+                while let Some(row) = rows.next().map_err(&fail)? {
+                    let id = row.get(0).map_err(&fail)?;
+                    if seen.insert(id) {
+                        todo.push(id);
+                        let path: String = row.get(1).map_err(&fail)?;
+                        closure.insert(self.store_dir().parse_lenient(path)?);
+                    }
+                }
+            }
+            Ok(closure)
+        })
     }
 
     fn neighbours(&self, path: &StorePath, options: ClosureOptions) -> Result<Vec<StorePath>> {
