@@ -42,7 +42,7 @@ fn chain_with_several_outputs() {
     );
     // Only what is mentioned is referred to; the first output only through the second.
     let references = lab.store.query_references(out).unwrap();
-    assert_eq!(references.into_iter().collect::<Vec<_>>(), [dev.clone()]);
+    assert!(references.iter().eq([&dev]));
     let first_out = lab.output(&first, "out");
     let references = lab.store.query_references(&dev).unwrap();
     assert!(references.contains(&first_out) && references.contains(&dev));
@@ -71,7 +71,7 @@ fn fixed_outputs() {
                 "out".into(),
                 DerivationOutput::CaFixed(ContentAddress {
                     method: ContentAddressMethod::Flat,
-                    hash: hash.clone(),
+                    hash: *hash,
                 }),
             );
             drv.script(script);
