@@ -509,13 +509,13 @@ impl Build<'_> {
                         super::os_message(&e)
                     );
                     lines.write(text.as_bytes());
-                    log.write(text.as_bytes())?;
+                    shared.tell_warning(log.write(text.as_bytes()));
                     Ok(Ended::Status(super::sandbox::ExitStatus::Code(1)))
                 }
                 Err(LaunchError::Setup(e)) => Err(e.into()),
             }
         };
-        log.finish()?;
+        shared.tell_warning(log.finish());
         lines.finish();
         match ended? {
             Ended::Status(super::sandbox::ExitStatus::Code(0)) => Ok(()),

@@ -82,14 +82,17 @@ impl LogFile {
         })
     }
 
-    /// Adds output.
+    /// Adds output. When that fails, on a full disk, say, the log ends here, which is the error; the build need not.
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
-        match self {
+        let written = match self {
             LogFile::None => Ok(()),
             LogFile::Plain(file) => file.write_all(data),
             LogFile::Compressed(file) => file.write_all(data),
-        }
-        .map_err(|e| Error::io("writing the build's log", e))
+        };
+        written.map_err(|e| {
+            *self = LogFile::None;
+            Error::io("writing the build's log", e)
+        })
     }
 
     /// Ends the file.

@@ -214,6 +214,13 @@ impl Shared {
         Ok(self.store.optimise_path(path, &mut state, false)?)
     }
 
+    /// Warns of a failure that is no reason to stop.
+    fn tell_warning(&self, result: Result<()>) {
+        if let Err(e) = result {
+            self.observer.message(Level::Warn, e.to_string());
+        }
+    }
+
     /// A new folder that only its owner may enter.
     fn make_temp_dir(&self, parent: &Path) -> Result<PathBuf> {
         let process = std::process::id();

@@ -124,7 +124,7 @@ fn follow(
                         return Ok(Ended::TooMuchOutput);
                     }
                     lines.write(data);
-                    log.write(data)?;
+                    shared.tell_warning(log.write(data));
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -57,7 +57,7 @@ pub(super) fn run(
         Ok(()) => Ok(Ended::Status(ExitStatus::Code(0))),
         Err(_) if build.shared.cancel.is_cancelled() => Ok(Ended::Cancelled),
         Err(e) => {
-            context.say(&format!("error: {}", e.message()))?;
+            context.say(&format!("error: {}", e.message()));
             Ok(Ended::Status(ExitStatus::Code(1)))
         }
     }
@@ -79,10 +79,12 @@ fn io_failure(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 
 impl Context<'_> {
     /// Writes to the build's log.
-    fn say(&mut self, text: &str) -> Result<()> {
+    fn say(&mut self, text: &str) {
         let text = format!("{text}\n");
         self.lines.write(text.as_bytes());
-        self.log.write(text.as_bytes())
+        self.build
+            .shared
+            .tell_warning(self.log.write(text.as_bytes()));
     }
 
     fn warn(&self, text: String) {

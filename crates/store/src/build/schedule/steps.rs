@@ -3,7 +3,7 @@
 use super::{Key, Schedule, Value, error};
 use crate::build::Failed;
 use crate::build::environment::missing_feature;
-use crate::build::events::Level;
+use crate::build::events::{Activity, ActivityKind, Level};
 use crate::build::job::Job;
 use crate::build::request::{BuildMode, BuildStatus, DrvRef, Outputs};
 use crate::build::resolve::{Chain, input_chains, resolve, should_resolve};
@@ -396,13 +396,15 @@ impl Schedule<'_> {
                 return Err(missing_feature("ca-derivations").into());
             }
             let (path, resolved) = resolve(store.store_dir(), &drv, &known)?;
-            self.shared.observer.message(
+            let (from, to) = (store.print(drv_path), store.print(&path));
+            // Ends at once: it only tells monitors which derivation stands for which.
+            Activity::start(
+                &self.shared.observer,
+                self.shared.activity,
                 Level::Info,
-                format!(
-                    "resolved derivation: '{}' => '{}'",
-                    store.print(drv_path),
-                    store.print(&path)
-                ),
+                ActivityKind::BuildWaiting,
+                format!("resolved derivation: '{from}' -> '{to}'"),
+                vec![from.into(), to.into()],
             );
             self.expected = self.expected.saturating_sub(1);
             self.drvs.insert(path.clone(), Arc::new(resolved));
