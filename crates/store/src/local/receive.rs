@@ -7,7 +7,7 @@
 
 use super::LocalStore;
 use super::locks::{LockKind, lock_file};
-use super::restore::{Metadata, canonical_root, restore_nar};
+use super::restore::{Metadata, canonical_root, restore_movable, restore_nar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm, Hasher};
 use std::fs::File;
@@ -148,22 +148,18 @@ impl Receiver {
 
     /// Unpacks right to where the contents belong, where nothing may be.
     pub(super) fn unpack_to(mut self, dest: PathBuf) -> Result<Receiver> {
-        self.spawn(None, dest, Metadata::Canonical)?;
+        self.spawn(None, dest)?;
         Ok(self)
     }
 
     fn start_unpacking(&mut self) -> Result<()> {
         let dir = StoreTempDir::create(&self.store_dir)?;
         let dest = dir.path().join("x");
-        self.spawn(Some(dir), dest, Metadata::CanonicalBelow)
+        self.spawn(Some(dir), dest)
     }
 
-    fn spawn(
-        &mut self,
-        dir: Option<StoreTempDir>,
-        dest: PathBuf,
-        metadata: Metadata,
-    ) -> Result<()> {
+    fn spawn(&mut self, dir: Option<StoreTempDir>, dest: PathBuf) -> Result<()> {
+        let moves = dir.is_some();
         let (pieces, incoming) = mpsc::sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new()
             .name("unpack".into())
@@ -173,7 +169,10 @@ impl Receiver {
                     piece: Vec::new(),
                     at: 0,
                 };
-                restore_nar(reader, &dest, metadata).map(|_| ())
+                match moves {
+                    true => restore_movable(reader, &dest).map(|_| ()),
+                    false => restore_nar(reader, &dest, Metadata::Canonical).map(|_| ()),
+                }
             })
             .map_err(|e| Error::io("starting a thread", e))?;
         self.unpacking = Some(Unpacking {

@@ -23,9 +23,6 @@ const CHUNK: usize = 128 * 1024;
 pub enum Metadata {
     /// Those of contents of a store: 0444 or 0555, a second after the beginning of 1970.
     Canonical,
-    /// The same, but the top folder stays as it was made, so that it can be moved;
-    /// [`canonical_root`] has to follow.
-    CanonicalBelow,
     /// What the process's umask and the time of day make of it.
     Ordinary,
 }
@@ -36,20 +33,52 @@ pub enum Metadata {
 /// Nothing outside the path is touched, whatever the archive says or anybody does meanwhile: names are
 /// checked by [`NarReader`], and entries are made in open folders without following links.
 pub fn restore_nar<R: Read>(input: R, dest: &Path, metadata: Metadata) -> Result<R> {
-    restore(input, dest, metadata, false)
+    restore(input, dest, Manner::new(metadata))
+}
+
+/// As [`restore_nar`] with canonical metadata, but the top folder stays as it was made, so that it can be
+/// moved; [`canonical_root`] has to follow.
+pub(super) fn restore_movable<R: Read>(input: R, dest: &Path) -> Result<R> {
+    let manner = Manner {
+        movable: true,
+        ..Manner::new(Metadata::Canonical)
+    };
+    restore(input, dest, manner)
 }
 
 /// As [`restore_nar`] with ordinary modes and times, for file systems that do not tell `A` from `a`: names
-/// that are the same for them get a [suffix](CASE_HACK_SUFFIX) and a number, which [`CaseHack`] takes
+/// that are the same for them get a [suffix] and a number, which [`CaseHack`] takes
 /// away again.
 ///
 /// [`CaseHack`]: super::CaseHack
-/// [`CASE_HACK_SUFFIX`]: super::CASE_HACK_SUFFIX
+/// [suffix]: super::CASE_HACK_SUFFIX
 pub fn restore_nar_case_hack<R: Read>(input: R, dest: &Path) -> Result<R> {
-    restore(input, dest, Metadata::Ordinary, true)
+    let manner = Manner {
+        case_hack: true,
+        ..Manner::new(Metadata::Ordinary)
+    };
+    restore(input, dest, manner)
 }
 
-fn restore<R: Read>(input: R, dest: &Path, metadata: Metadata, case_hack: bool) -> Result<R> {
+/// How to unpack.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    metadata: Metadata,
+    case_hack: bool,
+    movable: bool,
+}
+
+impl Manner {
+    fn new(metadata: Metadata) -> Manner {
+        Manner {
+            metadata,
+            case_hack: false,
+            movable: false,
+        }
+    }
+}
+
+fn restore<R: Read>(input: R, dest: &Path, manner: Manner) -> Result<R> {
     let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -64,7 +93,7 @@ fn restore<R: Read>(input: R, dest: &Path, metadata: Metadata, case_hack: bool) 
         .map_err(|e| Error::io(format_args!("opening directory '{}'", parent.display()), e))?;
     let mut restore = Restore {
         dest,
-        metadata,
+        manner,
         folders: vec![(CString::default(), OwnedFd::from(folder))],
         name: c_string(name.as_bytes(), dest)?,
         buffer: vec![0; CHUNK],
@@ -83,7 +112,7 @@ fn restore<R: Read>(input: R, dest: &Path, metadata: Metadata, case_hack: bool) 
             }
             Some(NarEvent::Symlink { target }) => restore.symlink(target),
             Some(NarEvent::Directory) => {
-                if case_hack {
+                if manner.case_hack {
                     restore.names.push(Names::default());
                 }
                 restore.directory()
@@ -109,7 +138,7 @@ fn c_string(name: &[u8], dest: &Path) -> Result<CString> {
 
 struct Restore<'d> {
     dest: &'d Path,
-    metadata: Metadata,
+    manner: Manner,
     /// Open folders, from the one that holds the root, with their names.
     folders: Vec<(CString, OwnedFd)>,
     /// The name of the next node.
@@ -145,7 +174,7 @@ impl Restore<'_> {
     }
 
     fn canonical(&self) -> bool {
-        self.metadata != Metadata::Ordinary
+        self.manner.metadata == Metadata::Canonical
     }
 
     fn symlink(&mut self, target: &[u8]) -> Result<()> {
@@ -177,9 +206,7 @@ impl Restore<'_> {
             return Ok(());
         };
         let is_root = self.folders.len() == 1;
-        if self.metadata == Metadata::Canonical
-            || (self.metadata == Metadata::CanonicalBelow && !is_root)
-        {
+        if self.canonical() && !(is_root && self.manner.movable) {
             let dir = File::from(fd);
             dir.set_permissions(Permissions::from_mode(0o555))
                 .and_then(|()| dir.set_modified(mtime()))
@@ -220,7 +247,7 @@ impl Restore<'_> {
                     Error::io(format_args!("writing '{}'", self.name.to_string_lossy()), e)
                 })?;
         }
-        let result = match self.metadata {
+        let result = match self.manner.metadata {
             Metadata::Ordinary if executable => file.metadata().and_then(|meta| {
                 let mode = meta.permissions().mode() | 0o111;
                 file.set_permissions(Permissions::from_mode(mode & 0o7777))
