@@ -734,6 +734,135 @@ fn stores_that_cannot_be_written() {
     lab.verify();
 }
 
+/// Answers requests in turn, and tells what was asked.
+fn serve(answers: Vec<&'static str>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 1024];
+            while !request.ends_with(b"\r\n\r\n") {
+                let n = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..n]);
+            }
+            asked.push(String::from_utf8_lossy(&request).into_owned());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        asked
+    });
+    (port, thread)
+}
+
+#[test]
+fn downloads() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const MISSING: &str = "HTTP/1.1 404 Missing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const FOUND: &str =
+        "HTTP/1.1 200 Fine\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n";
+    let lab = Lab::new();
+    let netrc = lab.dir().join("netrc");
+    fs::write(&netrc, "machine 127.0.0.1 login me password secret").unwrap();
+    let fetch = |name: &str, port: u16| {
+        lab.make_and_add(name, &[], |drv| {
+            drv.0.builder = "builtin:fetchurl".into();
+            drv.0.platform = "builtin".into();
+            drv.0.outputs.insert(
+                "out".into(),
+                DerivationOutput::CaFixed(ContentAddress {
+                    method: ContentAddressMethod::Flat,
+                    hash: Hash::of(HashAlgorithm::Sha256, "hello\n"),
+                }),
+            );
+            drv.env("url", &format!("http://127.0.0.1:{port}/file"));
+        })
+    };
+    let mut settings = lab.settings();
+    settings.netrc_file = Some(netrc);
+    let (port, server) = serve(vec![BUSY, FOUND]);
+    let request = [BuildRequest::all(fetch("patient", port))];
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
+    lab.expect_success(&report);
+    let asked = server.join().unwrap();
+    assert!(asked[1].starts_with("GET /file HTTP/1.1"));
+    assert!(
+        asked[1]
+            .to_lowercase()
+            .contains("authorization: basic bwu6c2vjcmv0")
+    );
+
+    let (port, server) = serve(vec![MISSING]);
+    let request = [BuildRequest::all(fetch("missing", port))];
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
+    assert!(
+        report.results[0].message.contains(&format!(
+            "> error: unable to download 'http://127.0.0.1:{port}/file': HTTP error 404"
+        )),
+        "{}",
+        report.results[0].message
+    );
+    server.join().unwrap();
+
+    // By its hash from a mirror, whatever the address is.
+    let (port, server) = serve(vec![FOUND]);
+    settings.hashed_mirrors = vec![format!("http://127.0.0.1:{port}")];
+    let request = [BuildRequest::all(fetch("mirrored", 1))];
+    let report = lab.build_with(settings, &request, BuildMode::Normal);
+    lab.expect_success(&report);
+    assert!(server.join().unwrap()[0].starts_with("GET /sha256/5891b5b522d5df086d0ff0b110fbd9d2"));
+    lab.verify();
+}
+
+#[test]
+fn hooks_before_builds_and_what_is_kept() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let shown = lab.dir().join("shown");
+    fs::write(&shown, "shown").unwrap();
+    let hook = lab.dir().join("hook");
+    fs::write(
+        &hook,
+        format!(
+            "#!/bin/sh\necho extra-sandbox-paths\necho /extra={}\n",
+            shown.display()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let drv = lab.shell("prepared", &["out"], |drv| {
+        drv.script("echo kept > file; cat /extra > $out; exit 1");
+    });
+    let mut settings = lab.settings();
+    settings.pre_build_hook = hook.display().to_string();
+    settings.keep_failed = true;
+    let report = lab.build_with(
+        settings,
+        &[BuildRequest::all(drv.clone())],
+        BuildMode::Normal,
+    );
+    assert_eq!(report.results[0].status, BuildStatus::PermanentFailure);
+    let events = lab.events();
+    let kept = events
+        .split("note: keeping build directory '")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .unwrap();
+    assert_eq!(
+        fs::read_to_string(format!("{kept}/file")).unwrap(),
+        "kept\n"
+    );
+    let out = lab.output(&drv, "out");
+    assert_eq!(
+        fs::read_to_string(lab.store.real_path(&out)).unwrap(),
+        "shown"
+    );
+    assert!(!lab.store.is_valid(&out).unwrap());
+}
+
 /// What scheduling costs: `cargo test --profile quick -p nivis-store --test build many -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
