@@ -321,6 +321,9 @@ fn read_dir(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             // What is named is what links lead to.
             let resolved = host.resolve_links(shown).ok();
             let resolved = resolved.as_deref().unwrap_or(shown);
+            if !matches!(host.file_type(resolved), Ok(Some(_))) {
+                return host_error(&e, shown);
+            }
             Error::new(
                 ErrorKind::Host,
                 format!(

@@ -394,6 +394,22 @@ fn values_in_messages_may_be_evaluated_or_not() {
 }
 
 #[test]
+fn values_printed_as_they_are_may_be_evaluated_or_not() {
+    let mut m = common::machine(Rc::new(MemoryHost::new()), Settings::default());
+    let origin = nivis_eval::Origin::Text("case".into());
+    let text = b"[ (x: x) { } [ 1 ] (1 + 1) { a = x: x; } ]";
+    let value = m
+        .load_text(text, origin, std::path::Path::new("/"))
+        .and_then(|v| m.force(v))
+        .unwrap();
+    // `[ <CODE> <CODE> <CODE> <CODE> <CODE> ]` in C++ Nix.
+    assert_eq!(
+        String::from_utf8_lossy(&m.print(value, &nivis_eval::print::PrintOptions::CLASSIC)),
+        "[ <LAMBDA> { } [ 1 ] <CODE> <CODE> ]"
+    );
+}
+
+#[test]
 fn what_derivation_adds_has_no_position() {
     check(&[(
         "builtins.unsafeGetAttrPos \"out\" (derivation { name = \"a\"; builder = \"b\"; system = \"c\"; })",
