@@ -55,9 +55,10 @@ impl LazyStore {
         Ok(store)
     }
 
-    /// Closes the store, unless someone else has it open too; it is opened again when it is needed.
-    pub fn close(&self) {
-        self.open.take();
+    /// Gives the store away if it is open; it is opened again when it is needed. Whoever gets it should
+    /// keep it for as long as what evaluation added must stay: its temporary roots go when it is closed.
+    pub fn take(&self) -> Option<Arc<LocalStore>> {
+        self.open.take()
     }
 }
 

@@ -43,6 +43,7 @@ fn main() {
         name if name.starts_with("nix-") => legacy::run(name, args),
         _ => nivis_command::run(args, "nivis"),
     };
+    store_access::close_all();
     progress::reporter().finish();
     // Tearing the heap down takes time and gains nothing.
     std::process::exit(status);

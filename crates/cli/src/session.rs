@@ -179,8 +179,8 @@ impl Session {
             session.args = args;
             f(&mut session)
         });
-        if let Some(store) = &session.store {
-            store.close();
+        if let Some(store) = session.store.as_ref().and_then(|store| store.take()) {
+            crate::store_access::keep_open(store);
         }
         match result {
             Ok(value) => {

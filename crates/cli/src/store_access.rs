@@ -13,7 +13,7 @@ use nivis_store::local::{LocalStore, StoreConfig};
 use nivis_store::{ErrorKind, OutputName, StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the store is: `--store`, else as the environment says.
@@ -70,11 +70,40 @@ pub fn lazy(common: &Common) -> Result<LazyStore, Failure> {
     Ok(LazyStore::new(config(common)?, observer))
 }
 
-/// The open store.
+/// Stores that stay open until the process ends: what it added to them must not be collected before.
+static OPEN: Mutex<Vec<Arc<LocalStore>>> = Mutex::new(Vec::new());
+
+/// Keeps a store open until [`close_all`].
+pub fn keep_open(store: Arc<LocalStore>) {
+    OPEN.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(store);
+}
+
+/// Closes the stores that were kept open: the process is about to end.
+pub fn close_all() {
+    let open = std::mem::take(&mut *OPEN.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(open);
+}
+
+/// The open store: the one that evaluation had open, if it is the same.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub fn open(common: &Common) -> Result<Arc<LocalStore>, Failure> {
+    let wanted = config(common)?;
+    let same = |store: &&Arc<LocalStore>| {
+        let open = store.config();
+        open.state_dir == wanted.state_dir
+            && open.real_store_dir == wanted.real_store_dir
+            && open.store_dir == wanted.store_dir
+            && open.read_only == wanted.read_only
+    };
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(store) = open.iter().find(same) {
+        return Ok(store.clone());
+    }
+    drop(open);
     lazy(common)?.get().map_err(|e| match e.kind() {
         ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => Failure::Other(format!(
             "{e}\nThis command may have been run as non-root in a single-user Nix installation, or the Nix daemon may have crashed."
