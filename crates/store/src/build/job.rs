@@ -133,6 +133,8 @@ pub(super) fn run_job(shared: &Shared, job: &Job) -> Result<Outcome, Failed> {
         chroot: None,
     };
     build.look()?;
+    // Also keeps collectors from the folder beside it that the build works in.
+    store.add_temp_root(&job.drv_path)?;
     let (lock_files, locks) = build.lock()?;
     let Some(mut locks) = locks else {
         return Ok(Outcome::Locked(lock_files));
