@@ -79,6 +79,8 @@ pub struct ImportFromDerivation {
     pub traced: bool,
     /// How they are built.
     pub settings: BuildSettings,
+    /// Where they are built, if not in the store that evaluation adds to.
+    pub store: Option<std::rc::Rc<LazyStore>>,
     /// Follows the error that a derivation to be built is not in the store: why that may be.
     pub advice: String,
 }
@@ -115,7 +117,11 @@ impl LocalKeeper {
 
     /// Builds outputs, each of its own derivation; their paths in the same order.
     fn build(&self, wanted: &[(DrvRef, OutputName)]) -> io::Result<Vec<StorePath>> {
-        let store = self.store()?;
+        let here = self.store()?;
+        let store = match &self.import.store {
+            Some(elsewhere) => elsewhere.get().map_err(io_error)?,
+            None => here.clone(),
+        };
         let requests: Vec<BuildRequest> = wanted
             .iter()
             .map(|(drv, output)| BuildRequest::outputs(drv.clone(), [output.clone()]))
@@ -133,6 +139,10 @@ impl LocalKeeper {
                     format!("built '{shown}' during evaluation due to an import from derivation"),
                 );
             }
+        }
+        if self.import.store.is_some() {
+            let roots = wanted.iter().map(|(drv, _)| drv.root());
+            take_sources(&store, &here, roots).map_err(io_error)?;
         }
         let builder = Builder::new(
             store.clone(),
@@ -152,8 +162,36 @@ impl LocalKeeper {
                     ))
                 })
             });
-        paths.collect()
+        let paths: Vec<StorePath> = paths.collect::<io::Result<_>>()?;
+        if self.import.store.is_some() {
+            // Evaluation reads them where it adds to.
+            let closure = store.closure(&paths).map_err(io_error)?;
+            for path in store.topo_sort(&closure).map_err(io_error)? {
+                here.copy_from(&store, &path).map_err(io_error)?;
+            }
+        }
+        Ok(paths)
     }
+}
+
+/// Lets a store build derivations of another one: they can be read, and their sources are copied.
+///
+/// # Errors
+/// When one of the stores cannot be read, or the first one not written.
+pub fn take_sources<'p>(
+    store: &LocalStore,
+    other: &Arc<LocalStore>,
+    roots: impl IntoIterator<Item = &'p StorePath>,
+) -> nivis_store::Result<()> {
+    store.read_derivations_from(other.clone());
+    let there = other.valid_among(roots)?;
+    let closure = other.closure(&there)?;
+    for path in other.topo_sort(&closure)? {
+        if !path.is_derivation() {
+            store.copy_from(other, &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A derivation, which may be an output of another one, and its output.

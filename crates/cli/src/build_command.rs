@@ -68,7 +68,7 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
     } else {
         installable::resolve(&mut common, &args.source, &named)?
     };
-    let store = store_access::open(&common)?;
+    let store = store_access::open_for(&common, &wanted)?;
     if args.dry_run {
         crate::missing::find(&store, &wanted)?.print_always(&store)?;
         if args.json {

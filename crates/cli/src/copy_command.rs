@@ -1,14 +1,11 @@
 //! `nivis copy`: paths from one local store to another.
 
 use crate::session::{Common, Failure};
-use crate::store_access;
+use crate::store_access::{self, at};
 use crate::store_command::PathsArgs;
 use clap::Args;
 use nivis_store::StorePath;
 use nivis_store::build::events::{Activity, ActivityKind, Level};
-use nivis_store::local::LocalStore;
-use std::io::{BufReader, BufWriter, Write};
-use std::sync::Arc;
 
 #[derive(Args)]
 pub struct CopyArgs {
@@ -36,16 +33,8 @@ pub fn run(common: &Common, args: &CopyArgs) -> Result<(), Failure> {
             "you must pass '--from' and/or '--to'".to_string(),
         ));
     }
-    let elsewhere = |uri: &Option<String>| -> Result<Common, Failure> {
-        let mut common = common.clone();
-        if let Some(uri) = uri {
-            let source = crate::settings::Source::Flag;
-            common.settings.set("store", uri, source)?;
-        }
-        Ok(common)
-    };
-    let (from, paths) = args.paths.resolve(&mut elsewhere(&args.from)?)?;
-    let to = store_access::open(&elsewhere(&args.to)?)?;
+    let (from, paths) = args.paths.resolve(&mut at(common, args.from.as_deref())?)?;
+    let to = store_access::open(&at(common, args.to.as_deref())?)?;
     let closure = from.closure(&paths)?;
     let there = to.valid_among(&closure)?;
     let missing: Vec<StorePath> = from
@@ -82,34 +71,7 @@ pub fn run(common: &Common, args: &CopyArgs) -> Result<(), Failure> {
                 uris[1].as_str().into(),
             ],
         );
-        copy(&from, &to, path)?;
+        to.copy_from(&from, path)?;
     }
     Ok(())
-}
-
-/// Copies one path; what it refers to must be there.
-fn copy(from: &Arc<LocalStore>, to: &LocalStore, path: &StorePath) -> Result<(), Failure> {
-    let mut info = from.query_path_info(path)?;
-    // Nobody knows how this store got it.
-    info.ultimate = false;
-    info.registration_time = 0;
-    let broken = |e: std::io::Error| Failure::Other(format!("cannot make a pipe: {e}"));
-    let (reader, writer) = std::io::pipe().map_err(broken)?;
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(move || -> Result<(), Failure> {
-            let out = BufWriter::with_capacity(1 << 16, writer);
-            let mut out = from.write_nar(path, out)?;
-            out.flush().map_err(broken)
-        });
-        let added = to.add_nar(&info, BufReader::with_capacity(1 << 16, reader), false);
-        let sent = sender.join();
-        // What went wrong at the source is the cause of what went wrong here.
-        match sent {
-            Ok(Err(e)) if added.is_ok() => return Err(e),
-            Err(_) => return Err(Failure::Other("reading the store ended early".to_string())),
-            _ => {}
-        }
-        added?;
-        Ok(())
-    })
 }

@@ -178,6 +178,11 @@ fn instantiate(
                 "derivation '{path}' lacks an 'outputName' attribute"
             )));
         }
+        if session.store.is_none() && !options.common.read_only && !options.common.keeps_nothing() {
+            return Err(Failure::Other(
+                "operation 'addToStore' is not supported by store 'dummy://'".to_string(),
+            ));
+        }
         let mut shown = path.clone();
         match &options.gc_root {
             None => {

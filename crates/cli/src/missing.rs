@@ -5,7 +5,7 @@ use crate::session::Failure;
 use crate::store_access::{Wanted, info};
 use nivis_store::build::{BuildRequest, DrvRef, Outputs};
 use nivis_store::local::LocalStore;
-use nivis_store::{Derivation, InputOutputs, OutputName, StorePath};
+use nivis_store::{Derivation, ErrorKind, InputOutputs, OutputName, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is not there.
@@ -44,11 +44,14 @@ pub fn find(store: &LocalStore, wanted: &[Wanted]) -> Result<Missing, Failure> {
                 continue;
             }
         };
-        if !store.is_valid(path)? {
-            missing.unknown.insert(path.clone());
-            continue;
-        }
-        let drv = store.read_derivation(path)?;
+        let drv = match store.read_derivation(path) {
+            Ok(drv) => drv,
+            Err(e) if e.kind() == ErrorKind::NotValid => {
+                missing.unknown.insert(path.clone());
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        };
         let mut known = drv.output_paths(store.store_dir())?;
         if known.values().any(Option::is_none) {
             known = store.query_output_map(path)?;

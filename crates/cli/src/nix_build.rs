@@ -32,11 +32,11 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
     common.start_reporter(LogFormat::RawWithLogs);
     let dir = store_access::config(&common)?.store_dir;
     let found = Session::run(&common, |session| evaluate(session, &options, &dir))?;
-    let store = store_access::open(&common)?;
     let wanted: Vec<Wanted> = found
         .iter()
         .map(|(drv, output)| Wanted::Built(BuildRequest::outputs(drv.clone(), [output.clone()])))
         .collect();
+    let store = store_access::open_for(&common, &wanted)?;
     if common.settings.switch("print-missing").unwrap_or(true) {
         crate::missing::find(&store, &wanted)?.print(&store)?;
     }

@@ -141,6 +141,15 @@ impl Common {
         }
     }
 
+    /// Whether a store that keeps nothing may be written to all the same: `dummy://?read-only=false`.
+    pub fn keeps_nothing(&self) -> bool {
+        let given = self
+            .eval_store
+            .as_deref()
+            .or_else(|| self.settings.get("store"));
+        given.is_some_and(|uri| uri.contains("read-only=false"))
+    }
+
     /// `--impure`
     pub fn impure(&mut self) -> Result<(), UsageError> {
         self.settings.set("pure-eval", "false", Source::Flag)

@@ -13,6 +13,7 @@ use nivis_store::local::{LocalStore, StoreConfig};
 use nivis_store::{ErrorKind, OutputName, StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,46 @@ pub fn config(common: &Common) -> Result<StoreConfig, Failure> {
         store.ignored_acls = s.list("ignored-acls");
     }
     Ok(config)
+}
+
+/// The same with another store, if one is named.
+///
+/// # Errors
+/// Values that no store can have.
+pub fn at(common: &Common, uri: Option<&str>) -> Result<Common, Failure> {
+    let mut common = common.clone();
+    if let Some(uri) = uri {
+        let source = crate::settings::Source::Flag;
+        common.settings.set("store", uri, source)?;
+    }
+    Ok(common)
+}
+
+/// The store of `--eval-store`, if it is another one than that which is built in.
+fn evaluated_in(common: &Common) -> Result<Option<Arc<LocalStore>>, Failure> {
+    match common.eval_store.as_deref() {
+        Some(uri) if !uri.is_empty() && !uri.starts_with("dummy://") => {
+            Ok(Some(open(&at(common, Some(uri))?)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The open store, for building what was evaluated: derivations of another store can be read, and their sources are
+/// copied from there.
+///
+/// # Errors
+/// When one of the stores cannot be opened, or sources cannot be copied.
+pub fn open_for(common: &Common, wanted: &[Wanted]) -> Result<Arc<LocalStore>, Failure> {
+    let store = open(common)?;
+    if let Some(other) = evaluated_in(common)? {
+        let roots = wanted.iter().map(|w| match w {
+            Wanted::Path(path) => path,
+            Wanted::Built(request) => request.drv.root(),
+        });
+        nivis::keeper::take_sources(&store, &other, roots)?;
+    }
+    Ok(store)
 }
 
 /// The store, not open yet.
@@ -285,6 +326,10 @@ pub fn import_from_derivation(common: &Common) -> Result<ImportFromDerivation, F
         allowed: s.switch("allow-import-from-derivation").unwrap_or(true),
         traced: s.switch("trace-import-from-derivation").unwrap_or(false),
         settings: build_settings(common)?,
+        store: match &common.eval_store {
+            Some(_) => Some(Rc::new(lazy(common)?)),
+            None => None,
+        },
         advice: match common.read_only {
             true => " (what evaluation reads can be built only if it may write to the store; see '--read-write-mode')".into(),
             false => String::new(),

@@ -168,7 +168,7 @@ fn evaluation_store(common: &Common) -> Result<Option<StoreConfig>, Failure> {
     if given.unwrap_or(&remote).starts_with("dummy://") {
         return Ok(None);
     }
-    match store_access::config(common) {
+    match store_access::config(&store_access::at(common, common.eval_store.as_deref())?) {
         Ok(config) => Ok(Some(config)),
         // A store behind a daemon can be read, where its paths say.
         Err(_) if common.read_only => Ok(None),

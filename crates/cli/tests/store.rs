@@ -535,6 +535,18 @@ fn stores_exchange_paths() {
         closure
     );
     there(&["store", "verify", "--all", "--no-trust", "--store", &other]);
+    // Evaluated in one store, built in another.
+    let evaluated = w.dir.path().join("evaluated").display().to_string();
+    let fresh = World::new(true);
+    fresh.dir.write(
+        "e.nix",
+        r#"import ./sh.nix { name = "f"; script = "echo f > $out"; }"#,
+    );
+    let built = fresh.ok("nix-build", &["e.nix", "--eval-store", &evaluated]);
+    assert_eq!(fresh.read(&built), "f\n");
+    assert!(!fresh.ok("nivis", &["path-info", "--all"]).contains(".drv"));
+    let there_too = there(&["path-info", "--all", "--store", &evaluated]);
+    assert!(there_too.contains("-f.drv"), "{there_too}");
     let paths: Vec<&str> = closure.lines().collect();
     assert_eq!(paths.len(), 2);
     let third = w.dir.path().join("third").display().to_string();

@@ -81,6 +81,8 @@ pub struct LocalStore {
     /// Hashes modulo of derivations that were checked when they became valid.
     drv_hashes: Mutex<DrvHashMemo>,
     observer: RwLock<Arc<dyn Observer>>,
+    /// Where derivations are read from that are not here.
+    derivations: RwLock<Option<Arc<LocalStore>>>,
     last_look: Mutex<auto_gc::LastLook>,
     /// Held shared for as long as the store is open, so that nobody changes the schema meanwhile.
     _big_lock: Option<File>,
@@ -127,6 +129,7 @@ impl LocalStore {
             temp_roots: Mutex::default(),
             drv_hashes: Mutex::default(),
             observer: RwLock::new(Arc::new(Silent)),
+            derivations: RwLock::default(),
             last_look: Mutex::default(),
             _big_lock: big_lock,
         }))
@@ -189,16 +192,50 @@ impl LocalStore {
         })
     }
 
-    /// Reads a derivation. Its file need not be valid, but must be there.
+    /// Lets derivations that are not in this store be read from another one, with the same store folder: that
+    /// of an evaluation whose results are to be built here.
+    pub fn read_derivations_from(&self, other: Arc<LocalStore>) {
+        *self
+            .derivations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(other);
+    }
+
+    /// Whether a derivation is valid, here or where else derivations are read from.
+    pub fn has_derivation(&self, path: &StorePath) -> Result<bool> {
+        if self.is_valid(path)? {
+            return Ok(true);
+        }
+        let other = self.other_derivations();
+        other.map_or(Ok(false), |other| other.has_derivation(path))
+    }
+
+    fn other_derivations(&self) -> Option<Arc<LocalStore>> {
+        self.derivations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Reads a derivation. Its file need not be valid, but must be there (see also
+    /// [`LocalStore::read_derivations_from`]).
     pub fn read_derivation(&self, path: &StorePath) -> Result<Derivation> {
         let file = self.real_path(path);
-        let text = std::fs::read(&file).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => self.not_valid(path),
-            _ => Error::io(
-                format_args!("error opening derivation '{}'", self.print(path)),
-                e,
-            ),
-        })?;
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return match self.other_derivations() {
+                    Some(other) => other.read_derivation(path),
+                    None => Err(self.not_valid(path)),
+                };
+            }
+            Err(e) => {
+                return Err(Error::io(
+                    format_args!("error opening derivation '{}'", self.print(path)),
+                    e,
+                ));
+            }
+        };
         Derivation::parse_aterm(self.store_dir(), path.derivation_name()?, &text).map_err(|e| {
             Error::new(
                 e.kind(),

@@ -98,6 +98,34 @@ impl LocalStore {
         }
     }
 
+    /// Copies a valid path of another store, which has the same store folder, unless it is here. What it refers to must
+    /// be valid here.
+    pub fn copy_from(&self, other: &LocalStore, path: &StorePath) -> Result<()> {
+        if self.is_valid(path)? {
+            return Ok(());
+        }
+        let mut info = other.query_path_info(path)?;
+        // Nobody knows how the other store got it.
+        info.ultimate = false;
+        info.registration_time = 0;
+        let broken = |e| Error::io("making a pipe", e);
+        let (reader, writer) = std::io::pipe().map_err(broken)?;
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || -> Result<()> {
+                let out = std::io::BufWriter::with_capacity(1 << 16, writer);
+                let mut out = other.write_nar(path, out)?;
+                out.flush().map_err(|e| Error::io("writing to a pipe", e))
+            });
+            let reader = std::io::BufReader::with_capacity(1 << 16, reader);
+            let added = self.add_nar(&info, reader, false).map(drop);
+            match sender.join() {
+                // What went wrong here closed the pipe.
+                Ok(sent) => added.and(sent),
+                Err(_) => added,
+            }
+        })
+    }
+
     /// Writes what is known about valid paths as `nix-store --dump-db` does.
     pub fn dump_infos<'p, W: Write>(
         &self,

@@ -82,7 +82,7 @@ impl Schedule<'_> {
         match (drv, phase) {
             (DrvRef::Path(path), _) => {
                 store.add_temp_root(path)?;
-                if !self.drvs.contains_key(path) && !store.is_valid(path)? {
+                if !self.drvs.contains_key(path) && !store.has_derivation(path)? {
                     self.tell(&error(format!(
                         "path '{}' does not exist and cannot be created",
                         store.print(path)
@@ -410,7 +410,7 @@ impl Schedule<'_> {
             self.drvs.insert(path.clone(), Arc::new(resolved));
             return Ok(Some(Value::Resolved(path)));
         }
-        if !store.is_valid(drv_path)? {
+        if !store.has_derivation(drv_path)? {
             // A resolved one: a record of what is really built.
             store.add_derivation(&drv)?;
         }
