@@ -203,6 +203,31 @@ fn the_parts_of_a_value_are_named() {
 }
 
 #[test]
+fn odd_names_are_quoted() {
+    let (_, steps) = explained("{ \"a b\" = { c = throw \"x\"; }; }");
+    assert_eq!(
+        steps.last().map(String::as_str),
+        Some("while evaluating the attribute '\"a b\"'")
+    );
+    let (_, steps) =
+        explained("assert [ 1 { \"a b\" = 2; c = 1; } ] == [ 1 { \"a b\" = 3; c = 1; } ]; 1");
+    assert_eq!(
+        steps,
+        [
+            "while comparing attribute '\"a b\"'",
+            "while comparing list element 1"
+        ]
+    );
+    let (_, steps) = explained("let s = { a = 1; }; in assert s == { a = 2; }; 1");
+    assert_eq!(steps, ["while comparing attribute 'a'"]);
+    let drv =
+        "(derivation { name = \"a\"; system = \"b\"; builder = \"c\"; \"x y\" = { }; }).drvPath";
+    let (_, steps) = explained(drv);
+    let step = "while evaluating attribute '\"x y\"' of derivation 'a'".to_string();
+    assert!(steps.contains(&step), "{steps:?}");
+}
+
+#[test]
 fn values_in_messages_are_abbreviated() {
     for (text, message) in [
         (
@@ -212,6 +237,14 @@ fn values_in_messages_are_abbreviated() {
         (
             "let s = { a = [ [ 1 2 ] [ 3 ] ]; type = \"t\"; }; in builtins.deepSeq s (s + 1)",
             "cannot coerce a set to a string: { type = \"t\"; a = [ [ 1 2 ] [ 3 ] ]; }",
+        ),
+        (
+            "builtins.head { \"a b\" = { x }: x; }.\"a b\"",
+            "expected a list but found a function: «lambda \"a b\" @ «text»:1:25»",
+        ),
+        (
+            "({ x }: x) { x = 1; \"c d\" = 2; }",
+            "function 'anonymous lambda' called with unexpected argument '\"c d\"'",
         ),
         (
             "1 + builtins.add",

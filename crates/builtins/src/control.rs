@@ -235,7 +235,11 @@ fn add_error_context(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let text = m.want_string(text)?.to_text();
     match scratch::take::<Option<Error>>(m, a) {
-        Some(error) => Err(error.context(text, SourceSpan::default(), true)),
+        Some(error) => {
+            // Errors are no values, and each step adds to the one that comes through.
+            m.check_memory(error.text_bytes().saturating_add(text.len()))?;
+            Err(error.context(text, SourceSpan::default(), true))
+        }
         None => Err(Error::other("the error to add context to is gone")),
     }
 }

@@ -492,7 +492,7 @@ pub(crate) fn describe(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSp
     if state.phase >= ATTRIBUTES
         && let Some((symbol, _, pos)) = m.sorted_attr(attrs, state.index as usize)
     {
-        let key = m.symbols.text(symbol);
+        let key = m.attr_text(symbol);
         steps.push((
             format!("while evaluating attribute '{key}' of derivation '{name}'"),
             span(pos),

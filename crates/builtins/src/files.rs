@@ -13,7 +13,6 @@ use nivis_eval::heap::StringRef;
 use nivis_eval::machine::{bytes_path, canonical_path, host_error};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
-use nivis_eval::print::print_name;
 use nivis_eval::{
     Activation, AddPath, Builtin, Error, ErrorKind, FileType, Machine, PosId, Result, Step, Value,
 };
@@ -631,11 +630,9 @@ fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         }
         let known = [keys.name, keys.filter, keys.recursive, keys.sha256].contains(&symbol);
         if !known {
-            let mut name = Vec::new();
-            print_name(&mut name, m.symbols.name(symbol));
             return Err(Error::other(format!(
                 "unsupported argument '{}' to 'builtins.path'",
-                String::from_utf8_lossy(&name)
+                m.attr_text(symbol)
             )));
         }
         if value.is_thunk() {

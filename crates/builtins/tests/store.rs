@@ -327,6 +327,9 @@ fn what_is_kept_beside_the_heap_counts_as_memory() {
         "builtins.foldl' (a: i: builtins.seq (scopedImport { } ./big.nix) 1) 0 (builtins.genList (i: i) 30000)",
         // Errors of thunks that failed.
         "builtins.length (builtins.filter (i: (builtins.tryEval (throw \"t\")).success) (builtins.genList (i: i) 1000000))",
+        // The traces of errors.
+        "let s = builtins.concatStringsSep \"\" (builtins.genList (i: \"0123456789\") 100000); \
+         f = n: if n == 0 then throw s else builtins.addErrorContext s (f (n - 1)); in f 500",
         // Texts that are put together from one long string.
         "let s = builtins.concatStringsSep \"\" (builtins.genList (i: \"0123456789\") 100000); in \
          builtins.stringLength (builtins.toXML (builtins.genList (i: s) 3000))",

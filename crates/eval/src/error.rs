@@ -105,6 +105,8 @@ struct Traced {
     /// The outermost step.
     trace: Option<Arc<Outer>>,
     steps: usize,
+    /// Bytes of the message and of the texts in the trace.
+    bytes: usize,
 }
 
 /// An evaluation error: one word, cheap to pass and to keep in a failed thunk.
@@ -118,9 +120,11 @@ impl Error {
     /// An error without place; the machine adds that of the running instruction.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        let message = message.into();
+        let bytes = message.len();
         let data = ErrorData {
             kind,
-            message: message.into(),
+            message,
             span: SourceSpan::default(),
             suggestions: Vec::new(),
             related: None,
@@ -130,6 +134,7 @@ impl Error {
             data: Arc::new(data),
             trace: None,
             steps: 0,
+            bytes,
         }))
     }
 
@@ -162,6 +167,11 @@ impl Error {
         let mut items: Vec<&TraceItem> = steps.map(|outer| &outer.item).collect();
         items.reverse();
         items
+    }
+
+    /// About the bytes of its texts: the message and those in the trace.
+    pub fn text_bytes(&self) -> usize {
+        self.0.bytes
     }
 
     /// How many steps the trace has.
@@ -206,6 +216,7 @@ impl Error {
             explicit,
         };
         let traced = Arc::make_mut(&mut self.0);
+        traced.bytes += item.message.len();
         traced.trace = Some(Arc::new(Outer {
             item,
             inner: traced.trace.take(),

@@ -2400,12 +2400,12 @@ impl Machine {
         let name = attrs
             .names()
             .find(|s| !lambda.takes(*s))
-            .map(|s| self.symbols.text(s))
-            .unwrap_or_default();
+            .map(|s| (self.symbols.text(s), self.attr_text(s)));
+        let (name, shown) = name.unwrap_or_default();
         let e = Error::new(
             ErrorKind::Arguments,
             format!(
-                "function {} called with unexpected argument '{name}'",
+                "function {} called with unexpected argument '{shown}'",
                 self.lambda_name(lambda)
             ),
         );
@@ -2845,14 +2845,18 @@ impl Machine {
     pub fn missing_attr(&self, attrs: AttrsRef, symbol: Symbol) -> Error {
         let names = attrs.names().map(|s| self.symbols.text(s));
         let similar = crate::suggest::similar(&self.symbols.text(symbol), names);
-        let mut name = Vec::new();
-        crate::print::print_name(&mut name, self.symbols.name(symbol));
-        let name = String::from_utf8_lossy(&name);
         Error::new(
             ErrorKind::MissingAttribute,
-            format!("attribute '{name}' missing"),
+            format!("attribute '{}' missing", self.attr_text(symbol)),
         )
         .suggest(similar)
+    }
+
+    /// An attribute's name as messages show it: with quotes where the grammar wants them.
+    pub fn attr_text(&self, symbol: Symbol) -> String {
+        let mut name = Vec::new();
+        crate::print::print_name(&mut name, self.symbols.name(symbol));
+        String::from_utf8_lossy(&name).into_owned()
     }
 
     // ---- typed access for native functions --------------------------------------------------------------

@@ -506,7 +506,11 @@ pub(crate) fn assert_equal(m: &mut Machine, a: &mut Activation) -> Result<Step> 
             for part in m.locals_from(a, 2).into_iter().rev() {
                 let what = match part.as_int() {
                     Some(i) => format!("while comparing list element {i}"),
-                    None => format!("while comparing attribute {}", m.describe_value(part)),
+                    None => {
+                        let symbol = part.as_string().and_then(|s| m.symbols.find(s.bytes()));
+                        let name = symbol.map(|s| m.attr_text(s)).unwrap_or_default();
+                        format!("while comparing attribute '{name}'")
+                    }
                 };
                 error = error.context(what, Default::default(), true);
             }
@@ -846,7 +850,7 @@ pub fn describe_parts(
             let Some((symbol, v, pos)) = m.sorted_attr(attrs, index) else {
                 break;
             };
-            let name = m.symbols.text(symbol);
+            let name = m.attr_text(symbol);
             let span = SourceSpan { start: pos, len: 1 };
             steps.push((format!("while evaluating {attribute} '{name}'"), span));
             v

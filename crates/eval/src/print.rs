@@ -322,7 +322,7 @@ impl Machine {
                 } else {
                     let lambda = crate::machine::lambda_of(lambda);
                     let name = match lambda.name.get() {
-                        Some(s) => format!(" {}", self.symbols.text(s)),
+                        Some(s) => format!(" {}", self.attr_text(s)),
                         None => String::new(),
                     };
                     format!("«lambda{name} @ {}»", self.describe_position(lambda.pos))
