@@ -108,17 +108,7 @@ impl LocalStore {
         let mut big_lock = None;
         if !config.read_only {
             reserve_space(&config);
-            let lock = open_lock_file(&config.state_dir.join("db/big-lock")).map_err(|e| {
-                match e.kind() {
-                    ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => Error::new(
-                        e.kind(),
-                        format!(
-                            "{e}\nThis command may have been run as non-root in a single-user Nix installation,\nor the Nix daemon may have crashed."
-                        ),
-                    ),
-                    _ => e,
-                }
-            })?;
+            let lock = open_lock_file(&config.state_dir.join("db/big-lock"))?;
             lock_file(&lock, LockKind::Shared, true)?;
             big_lock = Some(lock);
         }
