@@ -83,6 +83,19 @@ fn killed_at_any_moment() {
         if round % 4 == 3 {
             let report = lab.build(&requests(&lab, &seed));
             lab.expect_success(&report);
+            let last = lab.shell(&format!("last-{round}"), &["out"], |drv| {
+                drv.script("echo > $out");
+            });
+            lab.expect_success(&lab.build(&[BuildRequest::all(last)]));
+            // Folders that builds have left behind are gone; those in the store are a collector's business.
+            let builds = std::fs::read_dir(lab.dir().join("nix/var/nix/builds")).unwrap();
+            let left: Vec<_> = builds.map(|entry| entry.unwrap().file_name()).collect();
+            // One whose process was killed before it had its name is empty.
+            assert!(
+                left.iter()
+                    .all(|name| name.as_encoded_bytes().starts_with(b"new-")),
+                "{left:?}"
+            );
         }
     }
 }

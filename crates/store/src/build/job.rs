@@ -23,8 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm};
 use crate::local::{LocalStore, PathLocks};
 use crate::store_path::{StorePath, output_path_name};
+use nix::fcntl::Flock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -86,6 +87,8 @@ pub(super) struct Build<'b> {
     pub(super) user: Option<UserLock>,
     /// The folder made for the build.
     pub(super) top_dir: Option<PathBuf>,
+    /// Held while that folder is in use.
+    pub(super) top_lock: Option<Flock<File>>,
     pub(super) tmp_dir: PathBuf,
     /// The folder that holds the builder's root, if it has one of its own.
     pub(super) chroot: Option<PathBuf>,
@@ -129,6 +132,7 @@ pub(super) fn run_job(shared: &Shared, job: &Job) -> Result<Outcome, Failed> {
         scratch: BTreeMap::new(),
         user: None,
         top_dir: None,
+        top_lock: None,
         tmp_dir: PathBuf::new(),
         chroot: None,
     };

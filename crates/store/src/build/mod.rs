@@ -45,8 +45,9 @@ use crate::derivation::Derivation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::{AutoGc, LocalStore, Optimising};
 use crate::store_path::StorePath;
+use nix::fcntl::{Flock, FlockArg};
 use std::collections::HashMap;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -180,9 +181,47 @@ struct Shared {
     sandbox: Arc<OnceLock<sandbox::Support>>,
     /// Whether contents of paths are undamaged, as far as that was looked at.
     good: Mutex<HashMap<StorePath, bool>>,
+    /// Whether folders that were left behind have been removed.
+    cleaned: Arc<OnceLock<()>>,
 }
 
 static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
+
+/// How names of builds' folders begin. Not as in C++ Nix, whose folders have no locks.
+const BUILD_DIR: &str = "nivis-build-";
+
+/// Removes folders of builds whose process was killed. Nothing depends on whether that succeeds.
+fn remove_stale(parent: &Path) {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
+    let user = nix::unistd::geteuid();
+    for entry in entries.flatten() {
+        if !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(BUILD_DIR.as_bytes())
+        {
+            continue;
+        }
+        let Ok(meta) = entry.metadata() else { continue };
+        // Those that are kept for people to look at have other modes.
+        let ours = user.is_root() || meta.uid() == user.as_raw();
+        if !meta.is_dir() || !ours || meta.permissions().mode() & 0o777 != 0o700 {
+            continue;
+        }
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(entry.path());
+        if let Ok(dir) = opened
+            && let Ok(_lock) = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
+        {
+            let _ = crate::local::delete(&entry.path());
+        }
+    }
+}
 
 impl Shared {
     /// Whether this machine has what sandboxes need; tried once.
@@ -221,15 +260,35 @@ impl Shared {
         }
     }
 
-    /// A new folder that only its owner may enter.
-    fn make_temp_dir(&self, parent: &Path) -> Result<PathBuf> {
+    /// A new folder that only its owner may enter, and a lock that says that it is in use. Those that processes which
+    /// were killed have left behind are removed, once.
+    fn make_temp_dir(&self, parent: &Path) -> Result<(PathBuf, Flock<File>)> {
+        self.cleaned.get_or_init(|| remove_stale(parent));
         let process = std::process::id();
         loop {
             let number = NEXT_DIR.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!("nix-{process}-{number}"));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(path),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            let name = format!("{BUILD_DIR}{process}-{number}");
+            let path = parent.join(&name);
+            // Locked before it has its name, so that nobody takes it for one that was left behind.
+            let unlocked = parent.join(format!("new-{name}"));
+            let make = || -> std::io::Result<Flock<File>> {
+                DirBuilder::new().mode(0o700).create(&unlocked)?;
+                let lock = Flock::lock(File::open(&unlocked)?, FlockArg::LockExclusiveNonblock)
+                    .map_err(|(_, e)| std::io::Error::from(e))?;
+                std::fs::rename(&unlocked, &path)?;
+                Ok(lock)
+            };
+            match make() {
+                Ok(lock) => return Ok((path, lock)),
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    // That of a process with the same number, kept for people to look at.
+                    let _ = std::fs::remove_dir(&unlocked);
+                }
                 Err(e) => {
                     return Err(Error::io(
                         format_args!("creating directory '{}'", path.display()),
@@ -299,6 +358,7 @@ pub struct Builder {
     observer: Arc<dyn Observer>,
     calls: Arc<Calls>,
     sandbox: Arc<OnceLock<sandbox::Support>>,
+    cleaned: Arc<OnceLock<()>>,
 }
 
 impl Builder {
@@ -314,6 +374,7 @@ impl Builder {
             observer,
             calls: Arc::default(),
             sandbox: Arc::default(),
+            cleaned: Arc::default(),
         }
     }
 
@@ -358,6 +419,7 @@ impl Builder {
             // As in Nix, builds have no parent in the log.
             activity: 0,
             sandbox: self.sandbox.clone(),
+            cleaned: self.cleaned.clone(),
             good: Mutex::default(),
         };
         std::thread::scope(|scope| {

@@ -35,7 +35,8 @@ impl Build<'_> {
         if self.user().is_some() {
             refuse_world_writable(&parent)?;
         }
-        let top = self.shared.make_temp_dir(&parent)?;
+        let (top, lock) = self.shared.make_temp_dir(&parent)?;
+        self.top_lock = Some(lock);
         self.tmp_dir = match nested {
             true => top.join("build"),
             false => top.clone(),
