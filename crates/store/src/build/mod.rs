@@ -187,8 +187,8 @@ struct Shared {
 
 static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
 
-/// How names of builds' folders begin. Not as in C++ Nix, whose folders have no locks.
-const BUILD_DIR: &str = "nivis-build-";
+/// How names of builds' folders begin: scripts look for `nix-*`, but those of C++ Nix have no locks.
+const BUILD_DIR: &str = "nix-nivis-";
 
 /// Removes folders of builds whose process was killed. Nothing depends on whether that succeeds.
 fn remove_stale(parent: &Path) {
