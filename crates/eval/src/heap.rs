@@ -8,7 +8,7 @@
 //! | thunk | code pointer and state (3 bits) | environment, or what the state says |
 //! | attribute set | pointer to its [`Shape`] | one value per name, in the shape's order |
 //! | … in layers | pointer to the upper set, bit 0 set | the lower set; number of names and of layers |
-//! | … sparse | pointer to its shape, bit 2 set | see [`sparse`] |
+//! | … sparse | pointer to its shape, bit 2 set | see `sparse` |
 //! | … joined | pointer to the set that it was joined to, bit 1 set | nothing of use |
 //! | list | length | the elements |
 //! | function | kind (8 bits), number of stored arguments, or lambda pointer | see [`FunctionRef`] |
