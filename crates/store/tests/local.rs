@@ -637,3 +637,22 @@ fn realisations_are_kept() {
     store.invalidate(&a).unwrap();
     assert_eq!(store.find_realisation(&[1; 32], "out").unwrap(), None);
 }
+
+/// The folder in which new contents lie for a moment must stay writable, which matters to ordinary users.
+#[test]
+fn repaired_contents_are_linked() {
+    let Home { _dir, store } = home();
+    let mut config = store.config().clone();
+    drop(store);
+    config.settings.auto_optimise = true;
+    let store = LocalStore::open(config).unwrap();
+    let a = store.add_text("a", b"same", &BTreeSet::new()).unwrap();
+    let b = store.add_text("b", b"same", &BTreeSet::new()).unwrap();
+    for path in [&a, &b] {
+        let info = store.query_path_info(path).unwrap();
+        let nar = store.write_nar(path, Vec::new()).unwrap();
+        store.add_nar(&info, &nar[..], true).unwrap();
+    }
+    assert!(verify(&store).ok());
+    check_canonical(&store.real_path(&a));
+}

@@ -108,6 +108,7 @@ impl LocalStore {
     /// As [`LocalStore::optimise`] for the files below one path. With `repair`, files in `.links` are
     /// looked at before they are used.
     pub fn optimise_path(&self, path: &Path, state: &mut Optimising, repair: bool) -> Result<()> {
+        let root = path;
         let mut todo = vec![path.to_path_buf()];
         while let Some(path) = todo.pop() {
             let meta = path.symlink_metadata().map_err(|e| fail(&path, e))?;
@@ -119,7 +120,9 @@ impl LocalStore {
                     }
                 }
             } else if meta.is_file() || meta.is_symlink() {
-                self.optimise_file(&path, &meta, state, repair)?;
+                // What holds the top is no content: the store itself, or a folder for the moment.
+                let folder = path.parent().filter(|_| path != root);
+                self.optimise_file(&path, folder, &meta, state, repair)?;
             }
         }
         Ok(())
@@ -128,6 +131,7 @@ impl LocalStore {
     fn optimise_file(
         &self,
         path: &Path,
+        folder: Option<&Path>,
         meta: &Metadata,
         state: &mut Optimising,
         repair: bool,
@@ -184,7 +188,7 @@ impl LocalStore {
             Level::Talkative,
             format!("linking '{}' to '{}'", path.display(), link.display()),
         );
-        if self.replace(path, &link, state)? {
+        if self.replace(path, folder, &link, state)? {
             state.linked.insert(known.ino());
             state.stats.files_linked += 1;
             state.stats.bytes_freed += meta.len();
@@ -193,8 +197,15 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Replaces a file by a link to another. False if that has too many links, or has gone.
-    fn replace(&self, path: &Path, link: &Path, state: &mut Optimising) -> Result<bool> {
+    /// Replaces a file by a link to another. False if that has too many links, or has gone. `folder` is
+    /// what has to be made writable for that, if anything.
+    fn replace(
+        &self,
+        path: &Path,
+        folder: Option<&Path>,
+        link: &Path,
+        state: &mut Optimising,
+    ) -> Result<bool> {
         let dir = match &state.temporary {
             Some(dir) => dir,
             None => state
@@ -207,10 +218,6 @@ impl LocalStore {
             Err(e) if is_full(&e) || e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(fail(&temporary, e)),
         }
-        // The folder must be writable, unless it is the store itself.
-        let folder = path
-            .parent()
-            .filter(|dir| *dir != self.config.real_store_dir);
         let open = match folder {
             Some(dir) => Some(Writable::new(dir).map_err(|e| fail(dir, e))?),
             None => None,
