@@ -92,13 +92,13 @@ pub fn stats_json(m: &Machine, process: ProcessUse) -> String {
         s.update_values_copied,
         s.updates,
         s.primop_calls,
-        s.thunks,
+        m.heap.thunks_created(),
         (s.attrs + s.attrsets) * WORD,
         s.attrs,
         s.attrsets,
         2 * WORD,
-        (2 * s.thunks) * WORD,
-        s.thunks + s.list_elements + s.attrs + s.env_slots,
+        (2 * m.heap.thunks_created()) * WORD,
+        m.heap.thunks_created() + s.list_elements + s.attrs + s.env_slots,
     );
     out
 }

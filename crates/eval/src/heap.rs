@@ -935,7 +935,7 @@ impl Heap {
             }
             true
         });
-        // So many blocks stay for objects that fit no run; the others are cut up.
+        // Blocks in which nothing is alive are handed out again as fresh ones, for objects of any size.
         let is_empty = |b: &Block| !b.large && b.len == BLOCK && b.marks.iter().all(|w| *w == 0);
         self.empty.clear();
         for (i, block) in self.blocks.iter_mut().enumerate() {
