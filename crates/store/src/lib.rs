@@ -47,6 +47,7 @@ pub mod build;
 pub mod content_address;
 pub mod derivation;
 mod error;
+pub mod escape;
 pub mod export;
 pub mod hash;
 pub mod ingest;

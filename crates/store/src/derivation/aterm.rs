@@ -16,6 +16,7 @@ use super::{
 };
 use crate::content_address::{ContentAddress, ContentAddressMethod};
 use crate::error::{Error, ErrorKind, Result, excerpt};
+use crate::escape::may_need_escape;
 use crate::hash::{Hash, HashFormat};
 use crate::store_path::{StoreDir, StorePath};
 use bstr::BString;
@@ -35,21 +36,6 @@ const ESCAPED: [bool; 256] = {
     table[b'\t' as usize] = true;
     table
 };
-
-/// Which of eight bytes may need a backslash: zero if none does. Some that do not are reported too.
-///
-/// All text of all derivations of a package set goes through here, and little of it needs any.
-#[inline]
-fn may_need_escape(word: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_le_bytes(word);
-    // The high bit of each byte that is less than `n`, `n` at most 128 (and maybe of ones after it).
-    let less = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x & HIGH;
-    let quote = less(word ^ (ONES * u64::from(b'"')), 1);
-    let backslash = less(word ^ (ONES * u64::from(b'\\')), 1);
-    less(word, 0x20) | quote | backslash != 0
-}
 
 /// The place of the first byte that needs a backslash.
 fn find_escaped(text: &[u8]) -> Option<usize> {

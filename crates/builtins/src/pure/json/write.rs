@@ -1,6 +1,7 @@
 //! JSON text out of strings and numbers.
 
 use super::super::{Error, ErrorKind};
+use nivis_store::escape::may_need_escape;
 
 /// Appends an integer.
 pub fn write_int(value: i64, out: &mut Vec<u8>) {
@@ -65,19 +66,6 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     out.extend_from_slice(text.get(plain..).unwrap_or_default());
     out.push(b'"');
     Ok(())
-}
-
-/// Which of eight bytes may need to be escaped: false if none does. Some that do not are reported too.
-#[inline]
-fn may_need_escape(word: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_le_bytes(word);
-    // The high bit of each byte that is less than `n`, `n` at most 128 (and maybe of ones after it).
-    let less = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x & HIGH;
-    let quote = less(word ^ (ONES * u64::from(b'"')), 1);
-    let backslash = less(word ^ (ONES * u64::from(b'\\')), 1);
-    less(word, 0x20) | quote | backslash != 0
 }
 
 fn not_utf8(text: &[u8], error: &std::str::Utf8Error) -> Error {
