@@ -34,6 +34,7 @@ use crate::symbol::Symbol;
 use crate::value::{Type, Value, tag};
 use sparse::Side;
 pub(crate) use sparse::{Origin, SPARSE_FROM, SparseCode};
+use std::num::NonZero;
 use std::rc::Rc;
 
 /// States of a thunk, in the low bits of its first word.
@@ -64,6 +65,9 @@ const FIRST_BLOCK: usize = 1 << 18;
 const BLOCK: usize = 2 << 20;
 /// Address space kept back for when the system gives no more.
 const RESERVE: usize = 8 << 20;
+/// Words of the marks that lie right before each block: one bit for each word of the block, or of the first
+/// words of a large object's block. Being there, they are found with nothing but an object's address.
+const MARK_WORDS: usize = BLOCK / 64 / 8;
 /// Objects larger than this many bytes get a block of their own.
 const LARGE: usize = 1 << 17;
 /// Free runs shorter than this many words are not worth the search; they wait for their neighbours.
@@ -79,9 +83,9 @@ struct Block {
     mapped_len: usize,
     /// Whether it holds one large object.
     large: bool,
-    /// One bit per word that belongs to a live object, from the last collection; empty before it and
-    /// in blocks that are newer.
-    marks: Vec<u64>,
+    /// Whether its marks say which words belonged to live objects at the last collection. They do not in blocks that
+    /// are newer, nor in those that the collection found empty.
+    marked: bool,
 }
 
 /// Counts that `NIX_SHOW_STATS` prints.
@@ -139,9 +143,6 @@ pub struct Heap {
     cursor: (usize, usize),
     /// Blocks of the usual size in which nothing is alive, by their places in `blocks`; free runs leave them alone.
     empty: Vec<usize>,
-    /// Index of the block of each aligned stretch of addresses, while marking.
-    chunks: Vec<u32>,
-    first_chunk: usize,
     mapped: usize,
     limit: usize,
     reserve: Option<Block>,
@@ -177,16 +178,32 @@ pub(crate) fn prefetch(addr: usize) {
     let _ = addr;
 }
 
-/// The values at `addr`, from word `first` on, short-cut past evaluated thunks: so that these need not
-/// stay alive.
-pub(crate) fn visit_slots(addr: usize, first: usize, count: usize, mut visit: impl FnMut(Value)) {
-    for i in first..first + count {
-        let v = Value(read(addr, i));
-        let resolved = past_joined(v.resolved());
-        if resolved != v {
-            write(addr, i, resolved.0);
-        }
-        visit(resolved);
+/// A word of an object that holds a value.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(NonZero<usize>);
+
+impl Slot {
+    /// Word `word` of the object at `addr`.
+    #[inline(always)]
+    pub fn of(addr: usize, word: usize) -> Slot {
+        // An object is at no address this small.
+        Slot(NonZero::new(addr + word * 8).unwrap_or(NonZero::<usize>::MAX))
+    }
+
+    /// The slot that is `count` slots further on in the same object.
+    #[inline(always)]
+    pub fn after(self, count: usize) -> Slot {
+        Slot(self.0.saturating_add(count * 8))
+    }
+
+    #[inline(always)]
+    pub fn get(self) -> Value {
+        Value(read(self.0.get(), 0))
+    }
+
+    #[inline(always)]
+    pub fn set(self, value: Value) {
+        write(self.0.get(), 0, value.0);
     }
 }
 
@@ -232,8 +249,6 @@ impl Heap {
             blocks: Vec::new(),
             cursor: (usize::MAX, 0),
             empty: Vec::new(),
-            chunks: Vec::new(),
-            first_chunk: 0,
             mapped: 0,
             limit,
             reserve: None,
@@ -418,15 +433,15 @@ impl Heap {
     /// The next free run of at least `words` words, cleared.
     fn next_run(&mut self, words: usize) -> Option<(usize, usize)> {
         while let Some(block) = self.blocks.get(self.cursor.0) {
-            let total = block.marks.len() * 64;
+            let total = if block.marked { block.len / 8 } else { 0 };
             let mut at = self.cursor.1;
             while at < total {
                 // The next clear bit, then the next set one.
-                let free = next_bit(&block.marks, at, false);
+                let free = next_bit(block.marks(), at, false);
                 if free >= total {
                     break;
                 }
-                let used = next_bit(&block.marks, free, true).min(total);
+                let used = next_bit(block.marks(), free, true).min(total);
                 at = used;
                 if used - free >= words {
                     self.cursor.1 = used;
@@ -837,114 +852,82 @@ impl Heap {
     /// Prepares for marking: no object is marked.
     pub(crate) fn begin_marking(&mut self) {
         self.adopt_blocks();
-        let chunk = |b: &Block| b.start / BLOCK;
-        self.first_chunk = self.blocks.iter().map(chunk).min().unwrap_or(0);
-        let last = self.blocks.iter().map(chunk).max().unwrap_or(0);
-        self.chunks = vec![u32::MAX; last - self.first_chunk + 1];
-        for (i, block) in self.blocks.iter_mut().enumerate() {
-            self.chunks[block.start / BLOCK - self.first_chunk] = i as u32;
-            let words = if block.large {
-                1
-            } else {
-                (block.len / 8).div_ceil(64)
-            };
-            block.marks.clear();
-            block.marks.resize(words, 0);
+        for block in &mut self.blocks {
+            block.marks_mut().fill(0);
         }
     }
 
-    /// Marks an object of `words` words; whether it was not marked before.
+    /// Marks an object of this heap, of `words` words; whether it was not marked before.
     #[inline]
     pub(crate) fn mark(&mut self, addr: usize, words: usize) -> bool {
-        let Some(&index) = self
-            .chunks
-            .get((addr / BLOCK).wrapping_sub(self.first_chunk))
-        else {
-            return false;
-        };
-        let Some(block) = self.blocks.get_mut(index as usize) else {
-            return false;
-        };
-        if block.large {
-            return std::mem::replace(&mut block.marks[0], 1) == 0;
-        }
-        let first = (addr - block.start) / 8;
-        let (word, bit) = (first / 64, first % 64);
-        if block.marks[word] & 1 << bit != 0 {
+        debug_assert!(self.owns(addr));
+        let (at, bit) = mark_place(addr);
+        let old = read(at, 0);
+        if old & 1 << bit != 0 {
             return false;
         }
         if bit + words <= 64 {
             let ones = if words == 64 { !0 } else { (1 << words) - 1 };
-            block.marks[word] |= ones << bit;
+            write(at, 0, old | ones << bit);
             return true;
         }
-        let end = first + words;
-        block.marks[word] |= !0 << bit;
-        for w in &mut block.marks[word + 1..end / 64] {
-            *w = !0;
+        if words > BLOCK / 8 {
+            // Alone in its block, and too long for the marks.
+            write(at, 0, old | 1 << bit);
+            return true;
+        }
+        write(at, 0, old | !0 << bit);
+        let end = bit + words;
+        for i in 1..end / 64 {
+            write(at, i, !0);
         }
         if !end.is_multiple_of(64) {
-            block.marks[end / 64] |= (1 << (end % 64)) - 1;
+            write(at, end / 64, read(at, end / 64) | ((1 << (end % 64)) - 1));
         }
         true
     }
 
-    /// Whether an object is marked.
+    /// Whether an object of this heap is marked.
     pub(crate) fn is_marked(&self, addr: usize) -> bool {
-        let Some(&index) = self
-            .chunks
-            .get((addr / BLOCK).wrapping_sub(self.first_chunk))
-        else {
-            return false;
-        };
-        let Some(block) = self.blocks.get(index as usize) else {
-            return false;
-        };
-        let bit = if block.large {
-            0
-        } else {
-            (addr - block.start) / 8
-        };
-        block.marks[bit / 64] & 1 << (bit % 64) != 0
+        debug_assert!(self.owns(addr));
+        let (at, bit) = mark_place(addr);
+        read(at, 0) & 1 << bit != 0
+    }
+
+    /// Whether an address lies in a block; linear in their number.
+    fn owns(&self, addr: usize) -> bool {
+        let within = |b: &Block| (b.start..b.start + b.len).contains(&addr);
+        self.blocks.iter().any(within)
     }
 
     /// Ends a collection: unmarked objects are gone, their words are given out again from now on.
     pub(crate) fn finish_marking(&mut self) {
         self.collections += 1;
-        self.chunks = Vec::new();
         self.appendable = (0, 0);
         let mut live = 0;
         let mut mapped = self.mapped;
         self.blocks.retain_mut(|block| {
-            if block.large {
-                if block.marks[0] == 0 {
-                    mapped -= block.len;
-                    block.unmap();
-                    return false;
-                }
+            let words = block.marks_mut().iter().map(|w| w.count_ones() as usize);
+            let words: usize = words.sum();
+            if !block.large {
+                live += words * 8;
+            } else if words > 0 {
                 live += block.len;
             } else {
-                live += block
-                    .marks
-                    .iter()
-                    .map(|w| w.count_ones() as usize * 8)
-                    .sum::<usize>();
+                mapped -= block.len;
+                block.unmap();
+                return false;
             }
-            if block.large {
-                block.marks = Vec::new();
-            }
+            // Nothing for free runs to look at where nothing is alive.
+            block.marked = !block.large && (words > 0 || block.len != BLOCK);
             true
         });
         // Blocks in which nothing is alive are handed out again as fresh ones, for objects of any size.
-        let is_empty = |b: &Block| !b.large && b.len == BLOCK && b.marks.iter().all(|w| *w == 0);
         self.empty.clear();
-        for (i, block) in self.blocks.iter_mut().enumerate() {
-            if is_empty(block) {
-                // Nothing for free runs to look at.
-                block.marks = Vec::new();
-                self.empty.push(i);
-            }
-        }
+        let is_empty = |b: &Block| !b.large && !b.marked;
+        let empty = self.blocks.iter().enumerate();
+        self.empty
+            .extend(empty.filter(|(_, b)| is_empty(b)).map(|(i, _)| i));
         self.mapped = mapped;
         self.live = live;
         self.stats.bytes_before += self.taken as u64;
@@ -977,7 +960,7 @@ impl Heap {
         self.side.forget();
         self.appendable = (0, 0);
         for block in &mut self.blocks {
-            block.marks = Vec::new();
+            block.marked = false;
         }
     }
 
@@ -1009,8 +992,8 @@ fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
 
 /// A block of zeros; `None` when the system gives none.
 fn map_block(size: usize, large: bool, populate: bool) -> Option<Block> {
-    // Aligned, so that the block of an address is found by shifting it.
-    let mapped_len = size + BLOCK;
+    // Aligned, so that an address says where its marks are, which come first.
+    let mapped_len = size + BLOCK + MARK_WORDS * 8;
     let mapped;
     #[cfg(not(miri))]
     {
@@ -1039,7 +1022,7 @@ fn map_block(size: usize, large: bool, populate: bool) -> Option<Block> {
             ))
         };
     }
-    let start = (mapped as usize).next_multiple_of(BLOCK);
+    let start = (mapped as usize + MARK_WORDS * 8).next_multiple_of(BLOCK);
     #[cfg(all(target_os = "linux", not(miri)))]
     if populate && size >= BLOCK {
         // One call for the whole block instead of a fault for each page. Large pages would be fewer
@@ -1053,7 +1036,7 @@ fn map_block(size: usize, large: bool, populate: bool) -> Option<Block> {
         mapped,
         mapped_len,
         large,
-        marks: Vec::new(),
+        marked: false,
     })
 }
 
@@ -1088,7 +1071,49 @@ fn can_map(bytes: usize) -> bool {
     }
 }
 
+/// The word that holds the mark of an object, and the bit in it.
+#[inline(always)]
+fn mark_place(addr: usize) -> (usize, usize) {
+    let (block, at) = (addr & !(BLOCK - 1), addr & (BLOCK - 1));
+    (block - MARK_WORDS * 8 + at / 512 * 8, at / 8 % 64)
+}
+
+/// Asks for an object and its mark; the address need not be valid.
+#[inline(always)]
+pub(crate) fn prefetch_object(addr: usize) {
+    prefetch(addr);
+    let (block, at) = (addr & !(BLOCK - 1), addr & (BLOCK - 1));
+    prefetch(block.wrapping_sub(MARK_WORDS * 8) + at / 512 * 8);
+}
+
 impl Block {
+    fn mark_len(&self) -> usize {
+        if self.large {
+            1
+        } else {
+            self.len.div_ceil(512)
+        }
+    }
+
+    /// One bit per word that belongs to a live object.
+    fn marks(&self) -> &[u64] {
+        // SAFETY: the mapping begins at least `MARK_WORDS` words before `start`, which are kept for this, are
+        // initialised (zero at first), and are written only through the heap that owns the block.
+        unsafe {
+            std::slice::from_raw_parts((self.start as *const u64).sub(MARK_WORDS), self.mark_len())
+        }
+    }
+
+    fn marks_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as in `marks`; the block is borrowed exclusively.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                (self.start as *mut u64).sub(MARK_WORDS),
+                self.mark_len(),
+            )
+        }
+    }
+
     fn unmap(&mut self) {
         #[cfg(not(miri))]
         // SAFETY: the mapping was made by `map` and is unmapped once, when nothing refers to it.
@@ -1831,16 +1856,6 @@ impl Heap {
         }
         write(attrs.0.addr(), 0, flat.addr() as u64 | JOINED);
         AttrsRef(flat)
-    }
-}
-
-/// The set that a slot should hold in place of a joined one.
-#[inline(always)]
-fn past_joined(v: Value) -> Value {
-    if v.is_attrs() {
-        AttrsRef(v).joined().0
-    } else {
-        v
     }
 }
 

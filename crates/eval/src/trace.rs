@@ -1,30 +1,57 @@
 //! Marking: what is reachable from the roots.
 
 use crate::heap::{
-    Callee, EnvPtr, FunctionRef, Heap, LAYERED_WORDS, Origin, Shape, ThunkPtr, prefetch, state,
-    visit_slots,
+    Callee, EnvPtr, FunctionRef, Heap, LAYERED_WORDS, Origin, Shape, Slot, ThunkPtr,
+    prefetch_object, state,
 };
 use crate::value::{Value, tag};
 
 /// Marks objects, children after parents, with a stack of its own.
 ///
 /// On the way every slot that holds an evaluated thunk gets the thunk's value, so that the thunk itself
-/// is free.
+/// is free. No object is looked at before it was asked for.
 pub(crate) struct Marker<'h> {
     heap: &'h mut Heap,
-    /// What is still to be followed: values, and environments under a tag that needs no following.
-    values: Vec<Value>,
+    /// What is still to be followed.
+    todo: Vec<Todo>,
+    /// Slots of long rows that are still to be put into `todo`: the first one and how many there are.
+    rows: Vec<(Slot, usize)>,
 }
+
+/// A value, or an environment under a tag that needs no following, and the slot that it is from.
+#[derive(Clone, Copy)]
+struct Todo {
+    value: Value,
+    slot: Option<Slot>,
+}
+
+const NOTHING: Todo = Todo {
+    value: Value::EMPTY,
+    slot: None,
+};
 
 /// Objects between being asked for and being looked at, so that memory has time to answer.
 const AHEAD: usize = 16;
 
+/// Slots put into `todo` at once.
+const ROW: usize = 1024;
+
+#[inline(always)]
+fn is_object(v: Value) -> bool {
+    !matches!(v.tag(), tag::INT | tag::SIMPLE) && v != Value::EMPTY
+}
+
 impl<'h> Marker<'h> {
     pub fn new(heap: &'h mut Heap) -> Marker<'h> {
         heap.begin_marking();
-        let values = vec![heap.empty_attrs, heap.empty_list, heap.empty_string];
+        let values = [heap.empty_attrs, heap.empty_list, heap.empty_string];
         let shape = heap.empty_shape;
-        let mut marker = Marker { heap, values };
+        let mut marker = Marker {
+            heap,
+            todo: Vec::new(),
+            rows: Vec::new(),
+        };
+        marker.values(values.into_iter());
         marker.shape(shape);
         marker
     }
@@ -44,7 +71,10 @@ impl<'h> Marker<'h> {
 
     pub fn env(&mut self, env: EnvPtr) {
         if env != EnvPtr::NONE {
-            self.values.push(Value(env.0 as u64 | tag::SIMPLE));
+            self.todo.push(Todo {
+                value: Value(env.0 as u64 | tag::SIMPLE),
+                slot: None,
+            });
         }
     }
 
@@ -69,33 +99,49 @@ impl<'h> Marker<'h> {
     }
 
     #[inline(always)]
-    fn push(&mut self, v: Value) {
-        if !matches!(v.tag(), tag::INT | tag::SIMPLE) && v != Value::EMPTY {
-            self.values.push(v);
+    fn push(&mut self, value: Value) {
+        self.push_from(value, None);
+    }
+
+    #[inline(always)]
+    fn push_from(&mut self, value: Value, slot: Option<Slot>) {
+        if is_object(value) {
+            self.todo.push(Todo { value, slot });
         }
     }
 
     fn drain(&mut self) {
-        let mut ring = [Value::EMPTY; AHEAD];
+        let mut ring = [NOTHING; AHEAD];
         let (mut at, mut idle) = (0, 0);
-        while idle < AHEAD {
-            let next = match self.values.pop() {
-                Some(v) => {
-                    prefetch(v.addr());
+        // Once more than there are places: what is looked at last may lead on, too.
+        while idle <= AHEAD {
+            let next = match self.todo.pop() {
+                Some(next) => {
+                    prefetch_object(next.value.addr());
                     idle = 0;
-                    v
+                    next
                 }
+                None if self.next_row() => continue,
                 None => {
                     idle += 1;
-                    Value::EMPTY
+                    NOTHING
                 }
             };
-            let v = std::mem::replace(&mut ring[at], next);
+            let due = std::mem::replace(&mut ring[at], next);
             at = (at + 1) % AHEAD;
-            if v != Value::EMPTY {
-                self.follow(v);
+            if due.value != Value::EMPTY {
+                self.follow(due);
             }
         }
+    }
+
+    /// Takes up slots that were put off; whether there were any.
+    fn next_row(&mut self) -> bool {
+        let Some((first, count)) = self.rows.pop() else {
+            return false;
+        };
+        self.slots(first, count);
+        true
     }
 
     fn follow_env(&mut self, env: EnvPtr) {
@@ -105,18 +151,21 @@ impl<'h> Marker<'h> {
             return;
         }
         self.env(env.parent());
-        self.slots(env.0, 1, len);
+        self.slots(Slot::of(env.0, 1), len);
     }
 
-    fn slots(&mut self, addr: usize, first: usize, count: usize) {
-        visit_slots(addr, first, count, |v| {
-            if !matches!(v.tag(), tag::INT | tag::SIMPLE) && v != Value::EMPTY {
-                self.values.push(v);
-            }
-        });
+    #[inline]
+    fn slots(&mut self, first: Slot, count: usize) {
+        if count > ROW {
+            self.rows.push((first.after(ROW), count - ROW));
+        }
+        for i in 0..count.min(ROW) {
+            let slot = first.after(i);
+            self.push_from(slot.get(), Some(slot));
+        }
     }
 
-    fn follow(&mut self, v: Value) {
+    fn follow(&mut self, Todo { value: v, slot }: Todo) {
         let addr = v.addr();
         match v.tag() {
             tag::SIMPLE => self.follow_env(EnvPtr(addr)),
@@ -125,6 +174,12 @@ impl<'h> Marker<'h> {
                 let head = thunk.head();
                 let pointer = head & !state::MASK;
                 let state = head & state::MASK;
+                if let (state::VALUE, Some(slot)) = (state, slot) {
+                    let value = Value(thunk.payload());
+                    slot.set(value);
+                    self.push_from(value, Some(slot));
+                    return;
+                }
                 if !self.heap.mark(addr, 2) {
                     return;
                 }
@@ -135,7 +190,7 @@ impl<'h> Marker<'h> {
                     state::VALUE => self.push(Value(thunk.payload())),
                     state::APPLY1 => {
                         self.push(Value(pointer | tag::FUNCTION));
-                        self.slots(addr, 1, 1);
+                        self.slots(Slot::of(addr, 1), 1);
                     }
                     state::APPLY_ATTR => {
                         self.push(Value(pointer | tag::FUNCTION));
@@ -149,28 +204,36 @@ impl<'h> Marker<'h> {
             tag::LIST => {
                 let len = v.as_list().map_or(0, |l| l.len());
                 if self.heap.mark(addr, 1 + len) {
-                    self.slots(addr, 1, len);
+                    self.slots(Slot::of(addr, 1), len);
                 }
             }
             tag::ATTRS => {
                 let Some(attrs) = v.as_attrs() else { return };
                 let Some(shape) = attrs.flat_shape() else {
                     // Layered or joined.
+                    let joined = attrs.joined().value();
+                    if let Some(slot) = slot
+                        && joined != v
+                    {
+                        slot.set(joined);
+                        self.push_from(joined, Some(slot));
+                        return;
+                    }
                     if self.heap.mark(addr, LAYERED_WORDS) {
                         match attrs.layers() {
-                            Some(_) if attrs.joined().value() == v => {
+                            Some(_) if joined == v => {
                                 let upper = attrs.settle_upper();
                                 self.push(upper.value());
-                                self.slots(addr, 1, 1);
+                                self.slots(Slot::of(addr, 1), 1);
                             }
-                            _ => self.push(attrs.joined().value()),
+                            _ => self.push(joined),
                         }
                     }
                     return;
                 };
                 if self.heap.mark(addr, attrs.words()) {
                     self.shape(shape);
-                    self.slots(addr, 1, shape.len());
+                    self.slots(Slot::of(addr, 1), shape.len());
                     match attrs.origin() {
                         Some(Origin::Literal(_, env)) => self.env(env),
                         Some(Origin::Map(function, from)) => {
@@ -195,7 +258,7 @@ impl<'h> Marker<'h> {
                     Callee::Partial => {
                         let len = f.partial_len();
                         if self.heap.mark(addr, 2 + len) {
-                            self.slots(addr, 1, 1 + len);
+                            self.slots(Slot::of(addr, 1), 1 + len);
                         }
                     }
                 }

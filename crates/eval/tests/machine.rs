@@ -495,3 +495,62 @@ fn thunks_of_large_sets_see_the_right_environment_and_fail_alike() {
         "division by zero",
     );
 }
+
+/// Fills what collections have freed, so that values that should be alive are not there by luck.
+fn overwrite(m: &mut Machine) {
+    for i in 0..200_000 {
+        let i = m.heap.int(i);
+        m.heap.list(&[i, i, i, i]);
+    }
+}
+
+#[test]
+fn chains_of_any_length_survive_collections() {
+    let mut m = machine(Settings::default());
+    let mut chain = m.heap.list(&[]);
+    for i in 0..50_000 {
+        let i = m.heap.int(i);
+        chain = m.heap.list(&[i, chain]);
+    }
+    let root = m.root(chain);
+    for _ in 0..3 {
+        m.collect();
+        overwrite(&mut m);
+    }
+    let mut rest = m.rooted(root);
+    for i in (0..50_000).rev() {
+        let pair = rest.as_list().unwrap();
+        assert_eq!(pair.get(0).unwrap().as_int(), Some(i));
+        rest = pair.get(1).unwrap();
+    }
+    assert!(rest.as_list().unwrap().is_empty());
+}
+
+#[test]
+fn long_rows_survive_collections_wherever_they_are() {
+    let mut m = machine(Settings::default());
+    // In the rest of a block, in one of their own, and longer than a block's marks.
+    let lengths = [3, 2_000, 15_000, 20_000, 20_000, 300_000, 700_000];
+    let mut roots = Vec::new();
+    for len in lengths {
+        let mut items = Vec::new();
+        for i in 0..len {
+            let i = m.heap.int(i);
+            items.push(m.heap.list(&[i]));
+        }
+        let list = m.heap.list(&items);
+        roots.push(m.root(list));
+    }
+    for _ in 0..2 {
+        m.collect();
+        overwrite(&mut m);
+    }
+    for (root, len) in roots.iter().zip(lengths) {
+        let list = m.rooted(*root).as_list().unwrap();
+        assert_eq!(list.len(), len as usize);
+        for (i, item) in list.iter().enumerate() {
+            let number = item.as_list().unwrap().get(0).unwrap().as_int();
+            assert_eq!(number, Some(i as i64));
+        }
+    }
+}
