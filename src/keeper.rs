@@ -9,9 +9,10 @@ use nivis_store::nar::FileSystemNode;
 use nivis_store::{
     ContentAddressMethod, HashAlgorithm, OutputName, StoreDir, StorePath, StoreReferences,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A local store that is opened when it is first used.
@@ -80,15 +81,17 @@ pub struct ImportFromDerivation {
     /// How they are built.
     pub settings: BuildSettings,
     /// Where they are built, if not in the store that evaluation adds to.
-    pub store: Option<std::rc::Rc<LazyStore>>,
+    pub store: Option<Rc<LazyStore>>,
     /// Follows the error that a derivation to be built is not in the store: why that may be.
     pub advice: String,
+    /// Becomes true when a derivation to be built is not in the store, as when evaluation may not write there.
+    pub lacking: Rc<Cell<bool>>,
 }
 
 /// Keeps what evaluation adds in a local store, and builds there what evaluation reads.
 #[derive(Debug)]
 pub struct LocalKeeper {
-    store: std::rc::Rc<LazyStore>,
+    store: Rc<LazyStore>,
     import: ImportFromDerivation,
     /// What was realised before, and where it is.
     realised: RefCell<HashMap<ContextElement, StorePath>>,
@@ -103,7 +106,7 @@ fn io_error(e: nivis_store::Error) -> io::Error {
 
 impl LocalKeeper {
     /// A keeper in a store.
-    pub fn new(store: std::rc::Rc<LazyStore>, import: ImportFromDerivation) -> LocalKeeper {
+    pub fn new(store: Rc<LazyStore>, import: ImportFromDerivation) -> LocalKeeper {
         LocalKeeper {
             store,
             import,
@@ -129,9 +132,7 @@ impl LocalKeeper {
         if let Some(first) = requests.first() {
             let shown = first.print(store.store_dir());
             if !self.import.allowed {
-                return Err(io::Error::other(format!(
-                    "cannot build '{shown}' during evaluation because the option 'allow-import-from-derivation' is disabled"
-                )));
+                return Err(forbidden(&shown));
             }
             if self.import.traced {
                 self.store.observer().message(
@@ -172,6 +173,12 @@ impl LocalKeeper {
         }
         Ok(paths)
     }
+}
+
+fn forbidden(what: &str) -> io::Error {
+    io::Error::other(format!(
+        "cannot build '{what}' during evaluation because the option 'allow-import-from-derivation' is disabled"
+    ))
 }
 
 /// Lets a store build derivations of another one: they can be read, and their sources are copied.
@@ -259,7 +266,15 @@ impl StoreKeeper for LocalKeeper {
             let path = dir.parse(element.path()).map_err(io_error)?;
             if !self.store()?.is_valid(&path).map_err(io_error)? {
                 let advice = match element {
-                    ContextElement::Output { .. } => self.import.advice.as_str(),
+                    ContextElement::Output { drv, output } => {
+                        if !self.import.allowed {
+                            let (drv, output) = output_of(dir, drv, output)?;
+                            let request = BuildRequest::outputs(drv, [output]);
+                            return Err(forbidden(&request.print(dir)));
+                        }
+                        self.import.lacking.set(true);
+                        self.import.advice.as_str()
+                    }
                     _ => "",
                 };
                 return Err(io::Error::other(format!(

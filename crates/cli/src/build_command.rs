@@ -74,7 +74,7 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         if args.json {
             let items = wanted.iter().map(|w| planned_json(&store, w));
             let json = Json::Array(items.collect::<Result<_, _>>()?);
-            print(format!("{}\n", json.to_text()).as_bytes())?;
+            common.print_json(json.to_text().as_bytes())?;
         }
         return Ok(());
     }
@@ -108,7 +108,7 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
     if args.json {
         let items = built.iter().map(|b| built_json(&store, b));
         let json = Json::Array(items.collect::<Result<_, _>>()?);
-        print(format!("{}\n", json.to_text()).as_bytes())?;
+        common.print_json(json.to_text().as_bytes())?;
     }
     if !args.no_link {
         link_all(&store, &args.out_link, &built)?;

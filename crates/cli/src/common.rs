@@ -254,6 +254,20 @@ const FLAGS: &[Flag] = &[
         c.louder = Level::Debug as i8;
         Ok(())
     }),
+    flag(
+        "pretty",
+        None,
+        &[],
+        "Print JSON in lines that are indented, as on a terminal",
+        |c, _| {
+            c.pretty = Some(true);
+            Ok(())
+        },
+    ),
+    flag("no-pretty", None, &[], "Print JSON as one line", |c, _| {
+        c.pretty = Some(false);
+        Ok(())
+    }),
     flag("no-gc-warning", None, &[], "", |c, _| {
         c.no_gc_warning = true;
         Ok(())

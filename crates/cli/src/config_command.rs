@@ -41,7 +41,7 @@ pub fn run(common: &Common, command: ConfigCommand) -> Result<(), Failure> {
             .iter()
             .map(|(name, value)| (name, Json::object([("value", typed(value))])));
         let json = Json::object(entries.map(|(n, v)| (n.clone(), v)));
-        return print(format!("{}\n", json.to_text()).as_bytes());
+        return common.print_json(json.to_text().as_bytes());
     }
     let text: String = all.iter().map(|(n, v)| format!("{n} = {v}\n")).collect();
     print(text.as_bytes())

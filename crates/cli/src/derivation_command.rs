@@ -63,22 +63,19 @@ pub fn show(mut common: Common, args: &ShowArgs) -> Result<(), Failure> {
         shown.insert(path, drv);
     }
     let json = show_derivations(shown.iter())?;
-    print(format!("{}\n", json.to_text()).as_bytes())
+    common.print_json(json.to_text().as_bytes())
 }
 
 fn add(common: &Common, dry_run: bool) -> Result<(), Failure> {
     let drv = Derivation::from_json(&Json::parse(read_stdin()?)?)?;
-    let features = common.settings.list("experimental-features");
     let needed = match drv.kind()? {
         DerivationKind::CaFloating => Some("ca-derivations"),
         DerivationKind::Impure => Some("impure-derivations"),
         _ if drv.has_dynamic_inputs() => Some("dynamic-derivations"),
         _ => None,
     };
-    if let Some(needed) = needed.filter(|n| !features.iter().any(|f| f == n)) {
-        return Err(Failure::Other(format!(
-            "experimental Nix feature '{needed}' is disabled; add '--extra-experimental-features {needed}' to enable it"
-        )));
+    if let Some(needed) = needed {
+        common.needs_feature(needed)?;
     }
     let store = store_access::open(common)?;
     let dir = store.store_dir();

@@ -5,6 +5,7 @@ use clap::Args;
 use nivis::eval::{Value, ops};
 use nivis::output::{JsonOptions, json, print_forced};
 use nivis::select::find_along;
+use std::cell::Cell;
 use std::path::Path;
 
 #[derive(Args)]
@@ -35,7 +36,8 @@ pub struct EvalArgs {
     write_to: Option<String>,
 }
 
-/// Runs the command; `nix` is whether it was called by that name, and then may write to the store.
+/// Runs the command; `nix` is whether it was called by that name, and then writes derivations to the store. Otherwise
+/// it writes only what it needs to build for evaluation to go on.
 ///
 /// # Errors
 /// What evaluation fails with.
@@ -48,8 +50,6 @@ pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Fail
         }
         args.file = Some(args.attrs.remove(0));
     }
-    // Nothing is written unless asked for.
-    common.read_only |= !common.read_write && !nix;
     // Evaluation of files is never pure; that of an expression is unless told otherwise.
     if args.file.is_some() {
         if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true)
@@ -62,10 +62,21 @@ pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Fail
     } else {
         common.pure_by_default = true;
     }
-    Session::run(&common, |session| evaluate(session, &args))
+    let shown = Cell::new(0);
+    let evaluate = |session: &mut Session| evaluate(session, &common, &args, &shown);
+    match nix || common.read_write {
+        true => Session::run(&common, evaluate),
+        false => Session::run_writing_if_needed(&common, evaluate),
+    }
 }
 
-fn evaluate(session: &mut Session, args: &EvalArgs) -> Result<(), Failure> {
+/// Prints the values of all attributes but the first ones that were `shown` already.
+fn evaluate(
+    session: &mut Session,
+    common: &Common,
+    args: &EvalArgs,
+    shown: &Cell<usize>,
+) -> Result<(), Failure> {
     let value = match (&args.file, &args.expr) {
         (Some(file), _) if file == "-" => session.stdin()?,
         (Some(file), _) => session.file(file)?,
@@ -83,7 +94,7 @@ fn evaluate(session: &mut Session, args: &EvalArgs) -> Result<(), Failure> {
     if paths.is_empty() {
         paths.push("");
     }
-    for path in paths {
+    for path in paths.into_iter().skip(shown.get()) {
         let m = &mut session.machine;
         let path = if path == "." { "" } else { path };
         let found = find_along(m, session.args, m.rooted(root), path)?;
@@ -95,12 +106,18 @@ fn evaluate(session: &mut Session, args: &EvalArgs) -> Result<(), Failure> {
             value = m.call(function, &[m.rooted(kept)])?;
             m.unroot(kept);
         }
-        show(session, args, value)?;
+        show(session, common, args, value)?;
+        shown.set(shown.get() + 1);
     }
     Ok(())
 }
 
-fn show(session: &mut Session, args: &EvalArgs, value: Value) -> Result<(), Failure> {
+fn show(
+    session: &mut Session,
+    common: &Common,
+    args: &EvalArgs,
+    value: Value,
+) -> Result<(), Failure> {
     let m = &mut session.machine;
     if let Some(path) = &args.write_to {
         return crate::write_to::write_to(m, value, Path::new(path));
@@ -120,18 +137,14 @@ fn show(session: &mut Session, args: &EvalArgs, value: Value) -> Result<(), Fail
             })?;
         return print(m.want_string(text)?.bytes());
     }
-    let mut text = if args.json {
-        json(
-            m,
-            value,
-            JsonOptions {
-                strict: true,
-                copy_paths: false,
-            },
-        )?
-    } else {
-        print_forced(m, value)?
-    };
+    if args.json {
+        let options = JsonOptions {
+            strict: true,
+            copy_paths: false,
+        };
+        return common.print_json(&json(m, value, options)?);
+    }
+    let mut text = print_forced(m, value)?;
     text.push(b'\n');
     print(&text)
 }

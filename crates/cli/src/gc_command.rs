@@ -85,7 +85,10 @@ pub fn nix_collect_garbage(arguments: &mut Arguments, mut common: Common) -> Res
                 options.max_freed = number_of(&arg, &arguments.value(&arg)?)?;
                 limited = true;
             }
-            _ => return Err(Failure::Usage(format!("unrecognised flag '{arg}'"))),
+            _ if arg.starts_with('-') => {
+                return Err(Failure::Usage(format!("unrecognised flag '{arg}'")));
+            }
+            _ => return Err(Failure::Usage(format!("unexpected argument '{arg}'"))),
         }
     }
     if limited && dry_run {

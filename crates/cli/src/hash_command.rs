@@ -3,6 +3,7 @@
 use crate::common::Arguments;
 use crate::progress::LogFormat;
 use crate::session::{Common, Failure, print, warn};
+use crate::store_command::{needs_git_hashing, wrong_usage};
 use clap::{Args, Subcommand};
 use nivis::store::nar::FileSystem;
 use nivis::store::{ContentAddressMethod, Hash, HashAlgorithm, HashFormat, Hasher, hash, ingest};
@@ -115,12 +116,13 @@ impl FormatArgs {
 ///
 /// # Errors
 /// Unknown names, files that cannot be read, hashes that are none.
-pub fn run(command: HashCommand) -> Result<(), Failure> {
+pub fn run(common: &Common, command: HashCommand) -> Result<(), Failure> {
     match command {
         HashCommand::Path(args) => {
-            let method = ContentAddressMethod::parse(&args.mode)?;
+            let method = wrong_usage(ContentAddressMethod::parse(&args.mode))?;
+            needs_git_hashing(common, method)?;
             let format = match &args.named {
-                Some(name) => HashFormat::parse(name)?,
+                Some(name) => wrong_usage(HashFormat::parse(name))?,
                 None => args.format.format(),
             };
             let algorithm = algorithm(args.algorithm.as_deref())?;
@@ -154,7 +156,7 @@ pub fn run(command: HashCommand) -> Result<(), Failure> {
 }
 
 fn algorithm(name: Option<&str>) -> Result<Option<HashAlgorithm>, Failure> {
-    Ok(name.map(HashAlgorithm::parse).transpose()?)
+    wrong_usage(name.map(HashAlgorithm::parse).transpose())
 }
 
 fn show(hash: Hash, format: HashFormat) -> Result<(), Failure> {
@@ -166,8 +168,8 @@ fn show(hash: Hash, format: HashFormat) -> Result<(), Failure> {
 }
 
 fn convert(args: &ConvertArgs) -> Result<(), Failure> {
-    let from = args.from.as_deref().map(HashFormat::parse).transpose()?;
-    let to = HashFormat::parse(&args.to)?;
+    let from = wrong_usage(args.from.as_deref().map(HashFormat::parse).transpose())?;
+    let to = wrong_usage(HashFormat::parse(&args.to))?;
     let algorithm = algorithm(args.algorithm.as_deref())?;
     for text in &args.hashes {
         let (hash, format) = Hash::parse_any_with_format(text, algorithm)?;
@@ -238,6 +240,15 @@ fn hash_path(
 pub fn without_links_on_the_way(path: &Path) -> Result<PathBuf, Failure> {
     let path = std::path::absolute(path)
         .map_err(|e| Failure::Other(format!("'{}': {e}", path.display())))?;
+    if path
+        .symlink_metadata()
+        .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    {
+        return Err(Failure::Other(format!(
+            "path '{}' does not exist",
+            path.display()
+        )));
+    }
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => match folder.canonicalize() {
             Ok(folder) => Ok(folder.join(name)),
@@ -266,7 +277,9 @@ pub fn nix_hash(arguments: &mut Arguments, common: &mut Common) -> Result<(), Fa
         match arg.as_str() {
             "--flat" => flat = true,
             "--truncate" => truncate = true,
-            "--type" => algorithm = Some(HashAlgorithm::parse(arguments.value(&arg)?)?),
+            "--type" => {
+                algorithm = Some(wrong_usage(HashAlgorithm::parse(arguments.value(&arg)?))?)
+            }
             "--base16" => format = HashFormat::Base16,
             "--base32" => format = HashFormat::Nix32,
             "--base64" => format = HashFormat::Base64,

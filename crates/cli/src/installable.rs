@@ -6,11 +6,14 @@ use crate::store_access::{Wanted, follow_links};
 use clap::Args;
 use nivis::eval::context::ContextElement;
 use nivis::eval::{Error, Machine, Type, Value, ops};
+use nivis::keeper::LazyStore;
 use nivis::packages::{Package, find_packages};
 use nivis::select::find_along;
 use nivis_store::build::{BuildRequest, DrvRef, Outputs};
+use nivis_store::placeholder::DownstreamPlaceholder;
 use nivis_store::{OutputName, StoreDir, StorePath};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Where attributes are looked up.
 #[derive(Args, Clone, Debug, Default)]
@@ -154,12 +157,13 @@ fn attribute(
 ) -> Result<(), Failure> {
     let args = session.args;
     let m = &mut session.machine;
+    let store = &session.store;
     let found = find_along(m, args, value, path)?;
     let found = m.force(found)?;
     let kept = m.root(found);
     let single = match found.type_of() {
-        Type::Path => Some(single_path(m, found)?),
-        Type::String => Some(single_string(m, found)?),
+        Type::Path => Some(single_path(m, store, found)?),
+        Type::String => Some(single_string(m, store, found)?),
         _ => None,
     };
     if let Some(single) = single {
@@ -195,16 +199,42 @@ fn attribute(
     Ok(())
 }
 
-fn single_path(m: &mut Machine, value: Value) -> Result<Wanted, Failure> {
+fn single_path(m: &mut Machine, store: &MaybeStore, value: Value) -> Result<Wanted, Failure> {
     let path = value
         .as_path()
         .ok_or_else(|| Error::type_error("a path was expected"))?;
     let copied = ops::copy_to_store(m, path)?;
-    single_string(m, copied)
+    single_string(m, store, copied)
 }
 
-/// A string that refers to one thing in the store stands for that.
-fn single_string(m: &mut Machine, value: Value) -> Result<Wanted, Failure> {
+/// The store that evaluation works on, if it keeps anything.
+type MaybeStore = Option<Rc<LazyStore>>;
+
+/// What the text of a reference to an output is: its path, or what stands for that until it is built. `None` when the
+/// derivation is not there to be looked at.
+fn output_text(
+    store: &MaybeStore,
+    drv: &StorePath,
+    output: &str,
+) -> Result<Option<String>, Failure> {
+    let Some(store) = store else {
+        return Ok(None);
+    };
+    let store = store.get()?;
+    if !store.is_valid(drv)? {
+        return Ok(None);
+    }
+    let derivation = store.read_derivation(drv)?;
+    let paths = derivation.output_paths(store.store_dir())?;
+    Ok(match paths.get(output) {
+        Some(Some(path)) => Some(store.print(path)),
+        Some(None) => Some(DownstreamPlaceholder::unknown_ca_output(drv, output)?.render()),
+        None => None,
+    })
+}
+
+/// A string that is a reference to one thing in the store stands for that.
+fn single_string(m: &mut Machine, store: &MaybeStore, value: Value) -> Result<Wanted, Failure> {
     let text = m.want_string(value)?;
     let dir = StoreDir::new(&m.settings.store_dir)?;
     let elements: Vec<ContextElement> = m.contexts.elements(text.context()).cloned().collect();
@@ -216,7 +246,16 @@ fn single_string(m: &mut Machine, value: Value) -> Result<Wanted, Failure> {
         )));
     };
     Ok(match element {
-        ContextElement::Path(path) => Wanted::Path(dir.parse(path)?),
+        ContextElement::Path(path) => {
+            if text.bytes() != &**path {
+                return Err(Failure::Other(format!(
+                    "path string '{}' has context with the different path '{}'",
+                    text.to_text(),
+                    String::from_utf8_lossy(path)
+                )));
+            }
+            Wanted::Path(dir.parse(path)?)
+        }
         ContextElement::DrvDeep(_) => {
             return Err(wrong(
                 "has a context which refers to a complete source and binary closure. This is not supported at this time"
@@ -224,8 +263,19 @@ fn single_string(m: &mut Machine, value: Value) -> Result<Wanted, Failure> {
             ));
         }
         ContextElement::Output { drv, output } => {
-            let mut drv = DrvRef::Path(dir.parse(drv)?);
+            let path = dir.parse(drv)?;
             let output = String::from_utf8_lossy(output);
+            let expected = match output.contains('!') {
+                true => None,
+                false => output_text(store, &path, &output)?,
+            };
+            if let Some(expected) = expected.filter(|e| e.as_bytes() != text.bytes()) {
+                return Err(wrong(format!(
+                    "has context with the output '{output}' from derivation '{}', but the string is not the right placeholder for this derivation output. It should be '{expected}'",
+                    String::from_utf8_lossy(drv)
+                )));
+            }
+            let mut drv = DrvRef::Path(path);
             let mut names: Vec<&str> = output.split('!').collect();
             let last = names.pop().unwrap_or_default();
             for name in names {

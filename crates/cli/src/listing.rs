@@ -251,3 +251,64 @@ fn line(node: &Node, path: &[u8], args: &ListArgs, out: &mut Vec<u8>) {
     }
     out.push(b'\n');
 }
+
+/// JSON without white space, as lines that are indented by two spaces a level.
+pub fn indented(compact: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(compact.len() * 2);
+    let mut depth = 0usize;
+    let line = |depth: usize, out: &mut Vec<u8>| {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', 2 * depth));
+    };
+    let mut bytes = compact.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                out.push(byte);
+                while let Some(byte) = bytes.next() {
+                    out.push(byte);
+                    match byte {
+                        b'\\' => out.extend(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'{' | b'[' => {
+                out.push(byte);
+                match bytes.next_if(|b| matches!(b, b'}' | b']')) {
+                    Some(close) => out.push(close),
+                    None => {
+                        depth += 1;
+                        line(depth, &mut out);
+                    }
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                line(depth, &mut out);
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                line(depth, &mut out);
+            }
+            b':' => out.extend(b": "),
+            byte => out.push(byte),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_for_people() {
+        let text = r#"{"a":[1,{}],"b:,":"\\\"{","c":[]}"#;
+        let wanted =
+            "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b:,\": \"\\\\\\\"{\",\n  \"c\": []\n}";
+        assert_eq!(String::from_utf8_lossy(&indented(text.as_bytes())), wanted);
+    }
+}

@@ -33,7 +33,19 @@ pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
             Wanted::Path(path) => path.clone(),
             Wanted::Built(request) => store_access::drv_path(&store, &request.drv)?,
         };
-        print(&log_of(&store, &path)?)?;
+        let named = args.source.file.is_some() || args.source.expr.is_some();
+        let what = match wanted {
+            _ if named => args.installable.clone(),
+            Wanted::Path(path) => store.print(path),
+            Wanted::Built(request) => request.print(store.store_dir()),
+        };
+        let log = find_log(&store, &path)?
+            .ok_or_else(|| Failure::Other(format!("build log of '{what}' is not available")))?;
+        store_access::info(format!(
+            "got build log for '{what}' from '{}'",
+            store.config().uri()
+        ));
+        print(&log)?;
     }
     Ok(())
 }
@@ -43,20 +55,25 @@ pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
 /// # Errors
 /// When nobody knows.
 pub fn log_of(store: &LocalStore, path: &StorePath) -> Result<Vec<u8>, Failure> {
-    let unavailable = || {
+    find_log(store, path)?.ok_or_else(|| {
         Failure::Other(format!(
             "build log of derivation '{}' is not available",
             store.print(path)
         ))
-    };
+    })
+}
+
+fn find_log(store: &LocalStore, path: &StorePath) -> Result<Option<Vec<u8>>, Failure> {
     let drv = match path.is_derivation() {
-        true => path.clone(),
-        false => store
-            .find_path_info(path)?
-            .and_then(|info| info.deriver)
-            .ok_or_else(unavailable)?,
+        true => Some(path.clone()),
+        false => store.find_path_info(path)?.and_then(|info| info.deriver),
     };
-    let mut log = nivis_store::build::open_log(store, &drv)?.ok_or_else(unavailable)?;
+    let Some(drv) = drv else {
+        return Ok(None);
+    };
+    let Some(mut log) = nivis_store::build::open_log(store, &drv)? else {
+        return Ok(None);
+    };
     let mut text = Vec::new();
     log.read_to_end(&mut text).map_err(|e| {
         Failure::Other(format!(
@@ -65,5 +82,5 @@ pub fn log_of(store: &LocalStore, path: &StorePath) -> Result<Vec<u8>, Failure> 
             io_text(&e)
         ))
     })?;
-    Ok(text)
+    Ok(Some(text))
 }

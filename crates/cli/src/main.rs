@@ -27,6 +27,7 @@ mod settings;
 mod store_access;
 mod store_command;
 mod surroundings;
+mod usage;
 mod why_depends;
 mod write_to;
 

@@ -60,6 +60,12 @@ pub fn find(store: &LocalStore, wanted: &[Wanted]) -> Result<Missing, Failure> {
             Outputs::All => known.keys().cloned().collect(),
             Outputs::Names(names) => names.clone(),
         };
+        if let Some(name) = names.iter().find(|n| !known.contains_key(*n)) {
+            return Err(Failure::Other(format!(
+                "derivation '{}' does not have output '{name}'",
+                store.print(path)
+            )));
+        }
         let looked_at = seen.entry(path.clone()).or_default();
         let new: BTreeSet<OutputName> = names.difference(looked_at).cloned().collect();
         if new.is_empty() {

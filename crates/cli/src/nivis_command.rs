@@ -13,8 +13,9 @@ use crate::log_command::{self, LogArgs};
 use crate::nar_command::{self, NarCommand};
 use crate::path_info::{self, PathInfoArgs};
 use crate::progress::LogFormat;
-use crate::session::{Common, Failure, report_plain};
+use crate::session::{Common, Failure, report_plain, warn};
 use crate::store_command::{self, StoreCommand};
+use crate::usage;
 use crate::why_depends::{self, WhyArgs};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nivis::builtins::NIX_VERSION;
@@ -144,7 +145,7 @@ fn command() -> clap::Command {
 }
 
 /// Runs the command under the name `nivis` or `nix`; what failed is reported here. The process's status.
-pub fn run(args: impl Iterator<Item = String>, name: &str) -> i32 {
+pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
     let nix = name == "nix";
     let mut common = match Common::load() {
         Ok(common) => common,
@@ -159,21 +160,42 @@ pub fn run(args: impl Iterator<Item = String>, name: &str) -> i32 {
         println!("nix (Nix) {NIX_VERSION}");
         return 0;
     }
+    if nix {
+        old_names(&rest);
+    }
+    let words = std::iter::once(name.to_string()).chain(rest.iter().cloned());
     let parsed = command()
-        .try_get_matches_from(std::iter::once(name.to_string()).chain(rest))
+        .try_get_matches_from(words)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(e) => {
-            // Help and version are no failures; clap knows where each goes.
+        // Help and version are no failures, nor is nivis alone without a word.
+        Err(e) if !e.use_stderr() || (rest.is_empty() && !nix) => {
             let _ = e.print();
             return i32::from(e.use_stderr());
+        }
+        Err(e) => {
+            let command = command().name(name);
+            return failed(&Failure::Usage(usage::message(&e, &command, &rest)), name);
         }
     };
     match dispatch(cli.command, common, nix) {
         Ok(()) => 0,
         Err(e) => failed(&e, name),
     }
+}
+
+/// Warns of names that commands had before.
+fn old_names(words: &[String]) {
+    let mut words = words.iter().filter(|w| !w.starts_with('-'));
+    let (first, second) = (words.next(), words.next());
+    let (old, new) = match (first.map(String::as_str), second.map(String::as_str)) {
+        (Some("show-derivation"), _) => ("show-derivation", "derivation show"),
+        (Some("store"), Some("ping")) => ("ping", "info"),
+        (Some("nar"), Some("dump-path")) => ("nix nar dump-path", "nix nar pack"),
+        _ => return,
+    };
+    warn(&format!("'{old}' is a deprecated alias for '{new}'"));
 }
 
 fn failed(failure: &Failure, name: &str) -> i32 {
@@ -196,7 +218,7 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::Copy(args) => copy_command::run(&common, &args),
         Command::WhyDepends(args) => why_depends::run(common, &args),
         Command::Config(args) => config_command::run(&common, args),
-        Command::Hash(args) => hash_command::run(args),
+        Command::Hash(args) => hash_command::run(&common, args),
         Command::Nar(args) => nar_command::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut self::command(), "nivis", &mut std::io::stdout());

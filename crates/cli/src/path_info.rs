@@ -56,7 +56,9 @@ pub fn run(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
             1
         });
         if !matches!(format, 1 | 2) {
-            return Err(Failure::Usage(format!("unknown JSON format {format}")));
+            return Err(Failure::Other(format!(
+                "unsupported path info JSON format version {format}; supported versions are 1 and 2"
+            )));
         }
         let mut entries = Vec::new();
         for path in &paths {
@@ -87,7 +89,7 @@ pub fn run(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
                 ("info", json),
             ]);
         }
-        return print(format!("{}\n", json.to_text()).as_bytes());
+        return common.print_json(json.to_text().as_bytes());
     }
     let width = paths
         .iter()

@@ -9,6 +9,7 @@ use nivis::keeper::LazyStore;
 use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
 use nivis_store::build::events::Level;
+use std::cell::Cell;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -93,10 +94,14 @@ pub struct Common {
     pub louder: i8,
     /// Nothing is said about results without roots.
     pub no_gc_warning: bool,
+    /// Whether JSON is printed for people; by default on a terminal.
+    pub pretty: Option<bool>,
     /// `--eval-store`
     pub eval_store: Option<String>,
     /// Whether evaluation is pure when no setting says so.
     pub pure_by_default: bool,
+    /// Becomes true when evaluation needs something built whose derivation it may not write.
+    pub lacking: Rc<Cell<bool>>,
 }
 
 impl Common {
@@ -139,6 +144,36 @@ impl Common {
         for warning in &self.settings.warnings {
             warn(warning);
         }
+    }
+
+    /// Refuses what is an experiment that was not switched on.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn needs_feature(&self, feature: &str) -> Result<(), Failure> {
+        let on = self.settings.list("experimental-features");
+        if on.iter().any(|f| f == feature) {
+            return Ok(());
+        }
+        Err(Failure::Other(format!(
+            "experimental Nix feature '{feature}' is disabled; add '--extra-experimental-features {feature}' to enable it"
+        )))
+    }
+
+    /// Prints JSON: a line, or indented where people read it.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn print_json(&self, compact: &[u8]) -> Result<(), Failure> {
+        let mut text = match self
+            .pretty
+            .unwrap_or_else(|| std::io::stdout().is_terminal())
+        {
+            true => crate::listing::indented(compact),
+            false => compact.to_vec(),
+        };
+        text.push(b'\n');
+        print(&text)
     }
 
     /// Whether a store that keeps nothing may be written to all the same: `dummy://?read-only=false`.
@@ -199,9 +234,35 @@ impl Session {
             Err(Failure::Eval(e)) => {
                 let diagnostic = Diagnostic::resolve(&session.machine, &e);
                 let text = render(&diagnostic, &render_options(session.show_trace));
+                if common.lacking.get() {
+                    // Another evaluation may follow.
+                    drop(std::mem::ManuallyDrop::into_inner(session));
+                }
                 Err(Failure::Shown(text))
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// As [`Session::run`], without writing to the store; once evaluation needs something built it begins anew and
+    /// writes. What evaluation said the first time is not said again.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_writing_if_needed<T>(
+        common: &Common,
+        f: impl Fn(&mut Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let reading = Common {
+            read_only: true,
+            ..common.clone()
+        };
+        match Session::run(&reading, &f) {
+            Err(_) if !common.read_only && common.lacking.get() => {
+                reporter().repeat_evaluation();
+                Session::run(common, &f)
+            }
+            result => result,
         }
     }
 
@@ -372,14 +433,15 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// All of standard input.
+/// All of standard input, however often it is asked for.
 pub fn read_stdin() -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
+    static READ: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
     std::io::stdin()
         .lock()
-        .read_to_end(&mut bytes)
+        .read_to_end(&mut read)
         .map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
-    Ok(bytes)
+    Ok(read.clone())
 }
 
 /// A failure's message alone.

@@ -330,6 +330,7 @@ pub fn import_from_derivation(common: &Common) -> Result<ImportFromDerivation, F
             Some(_) => Some(Rc::new(lazy(common)?)),
             None => None,
         },
+        lacking: common.lacking.clone(),
         advice: match common.read_only {
             true => " (what evaluation reads can be built only if it may write to the store; see '--read-write-mode')".into(),
             false => String::new(),

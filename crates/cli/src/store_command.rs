@@ -15,7 +15,7 @@ use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore};
 use nivis_store::nar::FileSystem;
 use nivis_store::{ContentAddressMethod, HashAlgorithm, HashFormat, StorePath, ingest};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Subcommand)]
@@ -185,6 +185,7 @@ impl PathsArgs {
         let mut paths = if self.derivation {
             derivations(&store, &wanted)?
         } else {
+            crate::missing::find(&store, &wanted)?.print_always(&store)?;
             installable::paths(&store, &wanted)?
         };
         if self.recursive {
@@ -352,7 +353,7 @@ fn store_info(common: &Common, json: bool) -> Result<(), Failure> {
         let json = Json::object([
             ("url", Json::string(config.uri())),
             ("version", Json::string(version)),
-            ("trusted", Json::Number("1".into())),
+            ("trusted", Json::Bool(true)),
             ("reason", Json::string(&config.reason)),
             ("storeDir", Json::string(config.store_dir.as_str())),
             (
@@ -361,7 +362,7 @@ fn store_info(common: &Common, json: bool) -> Result<(), Failure> {
             ),
             ("stateDir", Json::string(config.state_dir.to_string_lossy())),
         ]);
-        return print(format!("{}\n", json.to_text()).as_bytes());
+        return common.print_json(json.to_text().as_bytes());
     }
     let say = |text: String| crate::progress::reporter().message(Level::Notice, &text);
     say(format!("Store URL: {}", config.uri()));
@@ -376,12 +377,29 @@ fn store_info(common: &Common, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Names that nothing has are wrong usage.
+pub fn wrong_usage<T>(parsed: nivis_store::Result<T>) -> Result<T, Failure> {
+    parsed.map_err(|e| Failure::Usage(e.to_string()))
+}
+
+/// Hashing as Git does is an experiment.
+///
+/// # Errors
+/// When it is asked for and not switched on.
+pub fn needs_git_hashing(common: &Common, method: ContentAddressMethod) -> Result<(), Failure> {
+    match method {
+        ContentAddressMethod::Git => common.needs_feature("git-hashing"),
+        _ => Ok(()),
+    }
+}
+
 fn add(common: &Common, args: &AddArgs, usual: ContentAddressMethod) -> Result<(), Failure> {
     let method = match &args.mode {
-        Some(mode) => ContentAddressMethod::parse(mode)?,
+        Some(mode) => wrong_usage(ContentAddressMethod::parse(mode))?,
         None => usual,
     };
-    let algorithm = HashAlgorithm::parse(&args.hash_algo)?;
+    let algorithm = wrong_usage(HashAlgorithm::parse(&args.hash_algo))?;
+    needs_git_hashing(common, method)?;
     let path = without_links_on_the_way(&args.path)?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -403,10 +421,26 @@ fn add(common: &Common, args: &AddArgs, usual: ContentAddressMethod) -> Result<(
     say(&store, &added)
 }
 
+/// A path with the links of its folders followed: `./result/bin` leads into the store as well.
+fn through_links(path: &str) -> String {
+    let mut whole = PathBuf::new();
+    for part in Path::new(path) {
+        whole.push(part);
+        if let Ok(target) = std::fs::read_link(&whole) {
+            whole.pop();
+            whole.push(target);
+        }
+    }
+    whole.to_string_lossy().into_owned()
+}
+
 /// Where a file of the store is, and what its path is within its store path, which must be valid.
 fn file_in_store(common: &Common, path: &str) -> Result<(PathBuf, PathBuf), Failure> {
     let store = store_access::open(common)?;
-    let (object, rest) = follow_links(store.store_dir(), path)?;
+    let dir = store.store_dir();
+    let (object, rest) = follow_links(dir, path)
+        .or_else(|_| follow_links(dir, &through_links(path)))
+        .map_err(|_| Failure::Other(format!("path '{path}' is not in the Nix store")))?;
     store.query_path_info(&object)?;
     let real = store.real_path(&object);
     let real = if rest.as_os_str().is_empty() {
@@ -421,6 +455,8 @@ fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
     let (store, paths) = args.paths.resolve(common)?;
     let (mut corrupted, mut untrusted, mut failed) = (false, false, false);
     let error = |text: String| crate::progress::reporter().message(Level::Error, &text);
+    // What verifying finds is no failure of the command.
+    let finding = |text: String| crate::progress::reporter().finding(&text);
     for path in &paths {
         let text = store.print(path);
         info(format!("checking '{text}'..."));
@@ -438,7 +474,7 @@ fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
                 Ok((hash, _)) if hash == known.nar_hash => {}
                 Ok((hash, _)) => {
                     corrupted = true;
-                    error(format!(
+                    finding(format!(
                         "path '{text}' was modified! expected hash '{}', got '{}'",
                         known.nar_hash.encode_with_algorithm(HashFormat::Nix32),
                         hash.encode_with_algorithm(HashFormat::Nix32)
@@ -454,7 +490,7 @@ fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
         let trusted = (known.ultimate && args.sigs_needed == 0) || known.content_address.is_some();
         if !args.no_trust && !trusted {
             untrusted = true;
-            error(format!("path '{text}' is untrusted"));
+            finding(format!("path '{text}' is untrusted"));
         }
     }
     match i32::from(corrupted) | i32::from(untrusted) << 1 | i32::from(failed) << 2 {

@@ -265,22 +265,46 @@ fn import_from_derivation() {
     );
         let out = w.ok("nix-build", &["ifd.nix", "--no-out-link"]);
         assert_eq!(w.read(&out), "42\n");
-        let text = w.ok(
-            "nivis",
-            &["eval", "--read-write-mode", "-f", "ifd.nix", "sum"],
-        );
-        assert_eq!(text, "42\n");
-        let unwritten = w.run(
-            "nivis",
-            &["eval", "-f", "ifd.nix", "sum", "--argstr", "x", "y"],
-        );
-        // What was made above is there, so this is about another derivation.
-        assert_eq!(unwritten.status, 0, "{unwritten:?}");
-        let other = r#"import (import ./sh.nix { name = "other"; script = "echo 1 > $out"; })"#;
+        assert_eq!(w.ok("nivis", &["eval", "-f", "ifd.nix", "sum"]), "42\n");
+        // Of a derivation that is not in the store yet.
+        let other = r#"{
+            before = builtins.trace "once" 1;
+            other = import (import ./sh.nix { name = "other"; script = "echo 2 > $out"; });
+        }"#;
         w.dir.write("other.nix", other);
-        let unwritten = w.run("nivis", &["eval", "-f", "other.nix"]);
-        assert!(unwritten.error().contains("is not valid"), "{unwritten:?}");
-        assert!(unwritten.err.contains("--read-write-mode"), "{unwritten:?}");
+        for (command, flag) in [
+            (
+                &["nix-instantiate", "--eval", "other.nix", "-A", "other"][..],
+                "--strict",
+            ),
+            (
+                &["nivis", "eval", "-f", "other.nix", "other"],
+                "--read-only",
+            ),
+        ] {
+            let unwritten = w.run(command[0], &[&command[1..], &[flag]].concat());
+            assert!(unwritten.error().contains("is not valid"), "{unwritten:?}");
+            assert!(unwritten.err.contains("--read-write-mode"), "{unwritten:?}");
+        }
+        let forbidden = ["--option", "allow-import-from-derivation", "false"];
+        let args = ["eval", "-f", "other.nix", "before", "other"];
+        let refused = w.run("nivis", &[&args[..], &forbidden].concat());
+        assert_eq!(refused.status, 1);
+        assert!(refused.err.contains("is disabled"), "{refused:?}");
+        assert_eq!(
+            w.ok("nix-store", &["--gc", "--print-dead"])
+                .matches("other")
+                .count(),
+            0
+        );
+        // It is written and built because evaluation needs it; what was said and printed is so once.
+        let built = w.run("nivis", &args);
+        assert_eq!(
+            (built.status, built.out.as_str()),
+            (0, "1\n2\n"),
+            "{built:?}"
+        );
+        assert_eq!(built.err.matches("trace: once").count(), 1, "{built:?}");
         let failed = w.run(
             "nix-instantiate",
             &["ifd.nix", "--no-allow-import-from-derivation"],

@@ -128,14 +128,11 @@ impl Run {
             reporter().message(Level::Talkative, &format!("checking path '{text}'..."));
             if let Some(found) = self.store.check_contents(&path)? {
                 let expected = self.store.query_path_info(&path)?.nar_hash;
-                reporter().message(
-                    Level::Error,
-                    &format!(
-                        "path '{text}' was modified! expected hash '{}', got '{}'",
-                        expected.encode_with_algorithm(HashFormat::Nix32),
-                        found.encode_with_algorithm(HashFormat::Nix32)
-                    ),
-                );
+                reporter().finding(&format!(
+                    "path '{text}' was modified! expected hash '{}', got '{}'",
+                    expected.encode_with_algorithm(HashFormat::Nix32),
+                    found.encode_with_algorithm(HashFormat::Nix32)
+                ));
                 damaged = true;
             }
         }

@@ -70,6 +70,7 @@ pub fn event(event: &Event) -> String {
             fields,
         ),
         Event::Message { level, text } => message(*level, text, None),
+        Event::Finding { text } => message(Level::Error, text, None),
     }
 }
 

@@ -11,6 +11,7 @@ use nivis_store::build::events::{
 };
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How messages and progress are shown.
@@ -51,6 +52,9 @@ pub struct Reporter {
     /// Where everything is written as JSON besides (`json-log-path`).
     log: Option<Mutex<Box<dyn Write + Send>>>,
     state: Mutex<State>,
+    /// How often evaluation said something, and how much of that is not to be shown again.
+    said: AtomicUsize,
+    known: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -112,6 +116,8 @@ impl Reporter {
                 bars: bars.then(bars::Bars::new),
                 names: HashMap::new(),
             }),
+            said: AtomicUsize::new(0),
+            known: AtomicUsize::new(0),
         }
     }
 
@@ -176,15 +182,36 @@ impl Reporter {
     /// Shows text that is complete as it is, such as a rendered error.
     pub fn rendered(&self, text: &str) {
         let text = text.strip_suffix('\n').unwrap_or(text);
-        if self.format == LogFormat::InternalJson {
-            self.json_line(&json::message(Level::Error, text, Some(text)));
-        } else {
-            self.line(text);
+        self.as_it_is(text, Some(text));
+    }
+
+    /// Shows something that matters as much as an error, but is none.
+    pub fn finding(&self, text: &str) {
+        self.as_it_is(text, None);
+    }
+
+    fn as_it_is(&self, text: &str, raw: Option<&str>) {
+        if self.log.is_some() || self.format == LogFormat::InternalJson {
+            let line = json::message(Level::Error, text, raw);
+            self.keep(&line);
+            if self.format == LogFormat::InternalJson {
+                return self.json_line(&line);
+            }
         }
+        self.line(text);
+    }
+
+    /// Evaluation begins again: what it said already will not be shown once more.
+    pub fn repeat_evaluation(&self) {
+        let said = self.said.swap(0, Ordering::Relaxed);
+        self.known.store(said, Ordering::Relaxed);
     }
 
     /// Shows what evaluation says: traces and warnings, as they are.
     pub fn evaluation(&self, text: &[u8]) {
+        if self.said.fetch_add(1, Ordering::Relaxed) < self.known.load(Ordering::Relaxed) {
+            return;
+        }
         if self.log.is_some() || self.format == LogFormat::InternalJson {
             let text = String::from_utf8_lossy(text);
             let level = match text.contains("warning:") {
@@ -262,18 +289,20 @@ impl Reporter {
 
 impl Observer for Reporter {
     fn event(&self, event: Event) {
-        if self.log.is_some() && !matches!(event, Event::Message { .. }) {
+        if self.log.is_some() && !matches!(event, Event::Message { .. } | Event::Finding { .. }) {
             self.keep(&json::event(&event));
         }
         if self.format == LogFormat::InternalJson {
             match event {
                 Event::Message { level, text } => self.message(level, &text),
+                Event::Finding { text } => self.finding(&text),
                 other => self.json_line(&json::event(&other)),
             }
             return;
         }
         match event {
             Event::Message { level, text } => self.message(level, &text),
+            Event::Finding { text } => self.finding(&text),
             Event::Start {
                 id,
                 level,

@@ -206,6 +206,12 @@ pub enum Event {
         /// What it says.
         text: String,
     },
+    /// Something as important as an error that is not the failure of anything, such as a damaged path that was looked
+    /// for: shown at every level, and without the word `error:`.
+    Finding {
+        /// What was found.
+        text: String,
+    },
 }
 
 /// Whoever wants to know what happens.
@@ -300,5 +306,10 @@ impl dyn Observer {
             level,
             text: text.into(),
         });
+    }
+
+    /// Sends a finding.
+    pub fn finding(&self, text: impl Into<String>) {
+        self.event(Event::Finding { text: text.into() });
     }
 }

@@ -199,7 +199,7 @@ impl LogLines {
                     "bad JSON log message from the derivation builder: {}",
                     e.message()
                 );
-                self.observer.message(Level::Error, text);
+                self.observer.finding(text);
                 return false;
             }
         };

@@ -235,8 +235,15 @@ impl Shared {
         if let Some(good) = lock().get(path) {
             return Ok(*good);
         }
+        let text = self.store.print(path);
+        self.observer
+            .message(Level::Info, format!("checking path '{text}'..."));
         let good =
             tree::exists(&self.store.real_path(path)) && self.store.check_contents(path)?.is_none();
+        if !good {
+            self.observer
+                .finding(format!("path '{text}' is corrupted or missing!"));
+        }
         lock().insert(path.clone(), good);
         Ok(good)
     }

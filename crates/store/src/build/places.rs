@@ -2,7 +2,6 @@
 //! putting everything away again.
 
 use super::environment::InputRewrites;
-use super::events::Level;
 use super::hooks::pre_build_hook;
 use super::job::{Build, PathStatus};
 use super::request::BuildMode;
@@ -266,10 +265,10 @@ impl Build<'_> {
         let shared = self.shared;
         if let Some(top) = self.top_dir.take() {
             if shared.settings.keep_failed && !success && !self.drv.is_builtin() {
-                shared.observer.message(
-                    Level::Error,
-                    format!("note: keeping build directory '{}'", self.tmp_dir.display()),
-                );
+                shared.observer.finding(format!(
+                    "note: keeping build directory '{}'",
+                    self.tmp_dir.display()
+                ));
                 for dir in [&top, &self.tmp_dir] {
                     // Kept for people to look at; if that fails they still can as root.
                     let _ = fs::set_permissions(dir, Permissions::from_mode(0o755));

@@ -189,14 +189,11 @@ impl Verification<'_> {
             if hash.as_bytes() == name.as_bytes() {
                 continue;
             }
-            store.say(
-                Level::Error,
-                format!(
-                    "link '{}' was modified! expected hash {}, got '{hash}'",
-                    path.display(),
-                    name.display()
-                ),
-            );
+            store.observer().finding(format!(
+                "link '{}' was modified! expected hash {}, got '{hash}'",
+                path.display(),
+                name.display()
+            ));
             self.report.damaged_links += 1;
             if self.mend {
                 std::fs::remove_file(&path)
@@ -266,14 +263,11 @@ impl Verification<'_> {
         let unknown = info.nar_hash.as_bytes().iter().all(|b| *b == 0);
         if !unknown && hash != info.nar_hash {
             let show = |hash: &Hash| hash.encode_with_algorithm(HashFormat::Nix32);
-            store.say(
-                Level::Error,
-                format!(
-                    "path '{text}' was modified! expected hash '{}', got '{}'",
-                    show(&info.nar_hash),
-                    show(&hash)
-                ),
-            );
+            store.observer().finding(format!(
+                "path '{text}' was modified! expected hash '{}', got '{}'",
+                show(&info.nar_hash),
+                show(&hash)
+            ));
             activity.result(ResultKind::CorruptedPath, vec![Field::Text(text)]);
             self.damaged(path);
             return Ok(());

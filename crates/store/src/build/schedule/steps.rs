@@ -304,14 +304,11 @@ impl Schedule<'_> {
         let mut bad = BTreeSet::new();
         for path in store.closure([output])? {
             if !own.contains(&path) && !self.shared.contents_good(&path)? {
-                self.shared.observer.message(
-                    Level::Error,
-                    format!(
-                        "found corrupted or missing path '{}' in the output closure of '{}'",
-                        store.print(&path),
-                        store.print(drv_path)
-                    ),
-                );
+                self.shared.observer.finding(format!(
+                    "found corrupted or missing path '{}' in the output closure of '{}'",
+                    store.print(&path),
+                    store.print(drv_path)
+                ));
                 bad.insert(path);
             }
         }
