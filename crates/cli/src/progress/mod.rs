@@ -152,7 +152,9 @@ impl Reporter {
         let raw = text;
         // Further lines of an error stand under its first one.
         let text = &match level {
-            Level::Error => raw.replace('\n', "\n       "),
+            Level::Error => raw
+                .replace('\n', "\n       ")
+                .replace("\n       \n", "\n\n"),
             _ => raw.to_string(),
         };
         if self.log.is_some() || self.format == LogFormat::InternalJson {

@@ -1,8 +1,6 @@
 //! What builders print: kept compressed, cut into lines for whoever watches, the last ones for errors.
 
-use super::events::{
-    Activity, ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind,
-};
+use super::events::{Activity, ActivityId, ActivityKind, Field, Level, Observer, ResultKind};
 use super::settings::BuildSettings;
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -258,10 +256,11 @@ impl LogLines {
             "setPhase" => self
                 .activity
                 .result(ResultKind::SetPhase, vec![text("phase")?.into()]),
-            "msg" => self.observer.event(Event::Message {
-                level: level(number("level")?),
-                text: text("msg")?,
-            }),
+            // Errors and warnings say so themselves.
+            "msg" => match level(number("level")?) {
+                Level::Error | Level::Warn => self.observer.finding(text("msg")?),
+                level => self.observer.message(level, text("msg")?),
+            },
             _ => {}
         }
         Some(())
@@ -311,7 +310,7 @@ mod tests {
                 Event::Result { kind, fields, .. } => format!("{kind:?} {fields:?}"),
                 Event::Start { kind, text, .. } => format!("start {kind:?} {text}"),
                 Event::Stop { .. } => "stop".into(),
-                Event::Message { text, .. } => format!("message {text}"),
+                Event::Message { text, .. } | Event::Finding { text } => format!("message {text}"),
             };
             self.0.lock().unwrap().push(text);
         }
