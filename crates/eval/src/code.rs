@@ -149,6 +149,8 @@ pub(crate) struct Formal {
 pub(crate) enum Default {
     Required,
     Constant(Value),
+    /// A variable that is further out: environment and slot.
+    Outer(u16, u32),
     Code(*const Op),
 }
 

@@ -113,7 +113,10 @@ pub(crate) fn compile(machine: &mut Machine, ast: &Ast, file: FileInfo<'_>) -> R
             .as_mut()
             .and_then(|f| f.entries.get_mut(formal))
         {
-            f.default = FormalDefault::Code(start.wrapping_add(at as usize));
+            f.default = match ops.get(at as usize..at as usize + 2) {
+                Some(&[Op::UpForce(depth, slot), Op::Return]) => FormalDefault::Outer(depth, slot),
+                _ => FormalDefault::Code(start.wrapping_add(at as usize)),
+            };
         }
     }
     for (i, lambda) in lambdas.iter().enumerate() {

@@ -773,6 +773,24 @@ impl Heap {
         Value(p as u64 | tag::FUNCTION)
     }
 
+    /// The same function with an identity of its own.
+    ///
+    /// Inside lists and sets a function equals itself, where that is the same place in memory: every thunk, every selection
+    /// in a list, in an argument or of an `inherit` is such a place.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn copy_function(&mut self, function: Value) -> Value {
+        let words = match FunctionRef(function).callee() {
+            Callee::Partial => 2 + FunctionRef(function).partial_len(),
+            _ => 2,
+        };
+        let p = self.alloc(words);
+        for i in 0..words {
+            write(p, i, read(function.addr(), i));
+        }
+        Value(p as u64 | tag::FUNCTION)
+    }
+
     // ---- environments and thunks ------------------------------------------------------------------
 
     #[inline(always)]

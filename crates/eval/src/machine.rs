@@ -1830,6 +1830,9 @@ impl Machine {
                         Some(value) => {
                             self.heap.stats.avoided += 1;
                             set_top!(value);
+                            if value.is_function() {
+                                set_top!(self.heap.copy_function(value));
+                            }
                         }
                         None => {
                             self.stack.pop();
@@ -2136,7 +2139,12 @@ impl Machine {
                         return Err(Error::other("the frame stack is empty"));
                     };
                     if frame.update != ThunkPtr::NONE {
-                        frame.update.set_value(top!());
+                        let mut v = top!();
+                        if v.is_function() {
+                            v = self.heap.copy_function(v);
+                            set_top!(v);
+                        }
+                        frame.update.set_value(v);
                         if frame.flags & flag::DISCARD != 0 {
                             self.stack.pop();
                         }
@@ -2176,7 +2184,11 @@ impl Machine {
         if let Some(attrs) = resolved.as_attrs()
             && let Some(v) = self.lookup(attrs, site)
         {
-            return v;
+            return if v.is_function() {
+                self.heap.copy_function(v)
+            } else {
+                v
+            };
         }
         let Site {
             symbol, jump: pos, ..
@@ -2364,6 +2376,11 @@ impl Machine {
     ) -> Result<Value> {
         match formal.default {
             FormalDefault::Constant(v) => Ok(v),
+            FormalDefault::Outer(depth, slot) => {
+                let v = env.ancestor(usize::from(depth)).get(slot as usize);
+                debug_assert!(v != Value::EMPTY);
+                Ok(v)
+            }
             FormalDefault::Code(code) => Ok(self.heap.thunk(code, env)),
             FormalDefault::Required => Err(self.missing_argument(lambda, formal.symbol, attrs)),
         }
