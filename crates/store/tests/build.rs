@@ -629,14 +629,16 @@ fn without_sandbox() {
     // Built elsewhere and rewritten, it is the same.
     let report = lab.build_with(settings.clone(), &request, BuildMode::Check);
     lab.expect_success(&report);
-    // What forks away is found although no namespace ends with the builder.
+    // What forks away is found although no namespace ends with the builder, and whatever it does to hide.
     let alive = lab.dir().join("alive");
     let drv = lab.make_and_add("forks", &["out"], |drv| {
         drv.0.builder = "/bin/sh".into();
         drv.env("PATH", "/bin:/usr/bin");
+        let stray = format!("sleep 2; echo > {}", alive.display());
         drv.script(&format!(
-            "(setsid sh -c 'sleep 2; echo > {}' >/dev/null 2>&1 &); echo > $out; sleep 0.2",
-            alive.display()
+            "(setsid sh -c '{stray}' >/dev/null 2>&1 &); \
+             (cd /; setsid env -i sh -c '(setsid sh -c \"PATH=$PATH; {stray}\" &)' >/dev/null 2>&1 </dev/null &); \
+             echo > $out; sleep 0.2",
         ));
     });
     let report = lab.build_with(settings, &[BuildRequest::all(drv)], BuildMode::Normal);

@@ -156,6 +156,9 @@ pub(super) fn run_job(shared: &Shared, job: &Job) -> Result<Outcome, Failed> {
         });
     }
     build.remove_invalid()?;
+    for warning in &build.options.warnings {
+        shared.observer.message(Level::Warn, warning.clone());
+    }
     let settings = &shared.settings;
     if !settings.build_users_group.is_empty() && nix::unistd::geteuid().is_root() {
         build.user = UserLock::acquire(store, &settings.build_users_group)?;

@@ -67,6 +67,8 @@ pub struct DerivationOptions {
     pub prefer_local_build: bool,
     /// Whether its outputs may be substituted.
     pub allow_substitutes: bool,
+    /// What has no effect, and will surprise whoever wrote it: warnings for when it is built.
+    pub warnings: Vec<String>,
 }
 
 fn bad(message: impl Into<String>) -> Error {
@@ -245,8 +247,45 @@ impl DerivationOptions {
             required_system_features: source.set("requiredSystemFeatures")?.unwrap_or_default(),
             prefer_local_build: source.bool("preferLocalBuild", false)?,
             allow_substitutes: source.bool("allowSubstitutes", true)?,
+            warnings: warnings(drv, &source),
         })
     }
+}
+
+fn warnings(drv: &Derivation, source: &Source<'_>) -> Vec<String> {
+    let Source::Structured(attrs) = source else {
+        return Vec::new();
+    };
+    let top = |name, because| {
+        format!("'structuredAttrs' disables the effect of the top-level attribute '{name}'; {because}")
+    };
+    let mut warnings = Vec::new();
+    for name in [
+        "allowedReferences",
+        "allowedRequisites",
+        "disallowedRequisites",
+        "disallowedReferences",
+        "maxSize",
+        "maxClosureSize",
+    ] {
+        if attrs.contains_key(name) {
+            warnings.push(top(name, "use 'outputChecks' instead"));
+        }
+    }
+    if drv.env.contains_key(b"passAsFile".as_slice()) {
+        warnings.push(top(
+            "passAsFile",
+            "because all JSON is always passed via file",
+        ));
+    }
+    if let Some(graph) = attrs.get("exportReferencesGraph")
+        && !matches!(graph, Json::Object(_))
+    {
+        warnings.push(
+            "'exportReferencesGraph' in structured attrs is not a JSON object, ignoring".into(),
+        );
+    }
+    warnings
 }
 
 fn output_checks(store: &StoreDir, source: &Source<'_>) -> Result<AllOutputChecks> {
@@ -314,7 +353,7 @@ fn export_graph(
     let mut graph = BTreeMap::new();
     match source {
         Source::Structured(attrs) => {
-            // The reference warns about other types, and ignores them.
+            // Other types are warned about.
             if let Some(Json::Object(map)) = attrs.get("exportReferencesGraph") {
                 for (key, value) in map {
                     let mut names = BTreeSet::new();

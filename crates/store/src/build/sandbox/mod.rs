@@ -13,7 +13,7 @@ mod seccomp;
 
 use crate::build::settings::{BuildSettings, SandboxPath};
 use crate::error::{Error, ErrorKind, Result};
-use child::{Failure, Plan, Step};
+use child::{Failure, Plan, Step, Supervised};
 use nix::sched::CloneFlags;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -87,8 +87,8 @@ pub(super) struct Running {
     pub pidfd: Option<OwnedFd>,
     /// Its output: the other end of its terminal, or of a pipe where there are no terminals.
     pub output: File,
-    /// If it has no namespace that ends with it: what the environment of whatever it has started says.
-    mark: Option<Vec<u8>>,
+    /// If it has no namespace that ends with it: the process that ends what it has started.
+    supervised: Option<Supervised>,
     reaped: bool,
 }
 
@@ -173,16 +173,17 @@ fn probe(users: bool) -> bool {
         args: Vec::new(),
         env: Vec::new(),
         drop_groups: None,
+        supervise: false,
     };
     let started = child::spawn(&plan, |pid| match users {
         true => write_maps(pid, None),
         false => Ok(()),
     });
-    let Ok((pid, outcome)) = started else {
+    let Ok(started) = started else {
         return false;
     };
-    wait(pid);
-    matches!(outcome, Err(Failure::Exec(_)))
+    wait(started.pid);
+    matches!(started.outcome, Err(Failure::Exec(_)))
 }
 
 fn namespaces(users: bool, network: bool) -> CloneFlags {
@@ -337,24 +338,22 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         args: strings(&launch.args)?,
         env: strings(&launch.env)?,
         drop_groups: users.then_some(settings.require_drop_supplementary_groups),
+        supervise: launch.view.is_none(),
     };
-    let (pid, outcome) = child::spawn(&plan, |pid| match users {
+    let spawned = child::spawn(&plan, |pid| match users {
         true => write_maps(pid, launch.user.as_ref()),
         false => Ok(()),
     })
     .map_err(|e| Error::io("unable to start build process", e))?;
     let running = Running {
-        pid,
-        pidfd: child::pidfd(pid),
+        pid: spawned.pid,
+        pidfd: child::pidfd(spawned.pid),
         output,
-        mark: match launch.view {
-            Some(_) => None,
-            None => Some(mark(launch.build_dir)),
-        },
+        supervised: spawned.supervised,
         reaped: false,
     };
     drop(builder_end);
-    match outcome {
+    match spawned.outcome {
         Ok(()) => Ok(running),
         Err(Failure::Prepare(error)) => Err(LaunchError::Setup(Error::io(
             "while setting up the user namespace of the build",
@@ -700,74 +699,36 @@ fn make_file(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 impl Running {
-    /// Kills the builder and everything that it has started in its namespace or process group, and waits for its
-    /// end. Returns its exit status.
+    /// Kills the builder and everything that it has started, and waits for its end. Returns its exit status.
     pub fn kill(&mut self) -> ExitStatus {
-        child::kill(self.pid, false);
+        match &mut self.supervised {
+            // It may have ended by itself meanwhile, and its status is wanted then.
+            Some(supervised) => supervised.give_up(),
+            None => child::kill(self.pid),
+        }
         self.wait()
     }
 
-    /// Waits for the end of the builder, then ends what it has left behind.
+    /// Waits for the end of the builder, and of what it has left behind.
     pub fn wait(&mut self) -> ExitStatus {
+        use nix::sys::wait::WaitStatus;
         if self.reaped {
             return ExitStatus::Lost;
         }
-        if let Some(mark) = &self.mark {
-            // While the builder is not waited for, its number stays its own.
-            use nix::sys::wait::{Id, WaitPidFlag, waitid};
-            let pid = nix::unistd::Pid::from_raw(self.pid);
-            while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
-                == Err(nix::errno::Errno::EINTR)
-            {}
-            child::kill(self.pid, true);
-            kill_strays(mark);
-        }
         self.reaped = true;
-        match wait(self.pid) {
-            Some(nix::sys::wait::WaitStatus::Exited(_, code)) => ExitStatus::Code(code),
-            Some(nix::sys::wait::WaitStatus::Signaled(_, signal, _)) => {
+        let pid = nix::unistd::Pid::from_raw(self.pid);
+        let mut status = wait(self.pid);
+        if let Some(supervised) = &mut self.supervised {
+            status = supervised
+                .status()
+                .and_then(|status| WaitStatus::from_raw(pid, status).ok());
+        }
+        match status {
+            Some(WaitStatus::Exited(_, code)) => ExitStatus::Code(code),
+            Some(WaitStatus::Signaled(_, signal, _)) => {
                 ExitStatus::Signal(signal as i32, signal.as_str())
             }
             _ => ExitStatus::Lost,
-        }
-    }
-}
-
-/// What the environment of a builder says about its folder, which no other build has.
-fn mark(build_dir: &Path) -> Vec<u8> {
-    let mut mark = b"NIX_BUILD_TOP=".to_vec();
-    mark.extend_from_slice(build_dir.as_os_str().as_bytes());
-    mark
-}
-
-/// Kills processes that have left the builder's process group but not changed their environment. With namespaces none
-/// escapes; without, this finds all but those that hide.
-fn kill_strays(mark: &[u8]) {
-    // What a process starts while it is being killed is found by the next round.
-    for _ in 0..10 {
-        let Ok(processes) = fs::read_dir("/proc") else {
-            return;
-        };
-        let mut found = false;
-        for process in processes.flatten() {
-            let name = process.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            // First a handle on the process, so that it is the one whose environment is read.
-            let Some(fd) = child::pidfd(pid) else {
-                continue;
-            };
-            let Ok(environ) = fs::read(process.path().join("environ")) else {
-                continue;
-            };
-            if environ.split(|b| *b == 0).any(|entry| entry == mark) {
-                child::kill_fd(&fd);
-                found = true;
-            }
-        }
-        if !found {
-            return;
         }
     }
 }

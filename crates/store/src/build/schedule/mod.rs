@@ -71,6 +71,16 @@ struct Finished {
     stop: SystemTime,
 }
 
+impl Finished {
+    /// As it counts when nothing new is begun any more: only the first failure is of interest.
+    fn stopped(mut self) -> Finished {
+        if self.outcome.is_err() {
+            self.outcome = Err(Failed::cancelled());
+        }
+        self
+    }
+}
+
 struct Schedule<'s> {
     shared: &'s Shared,
     builds: &'s Activity,
@@ -146,7 +156,9 @@ impl Schedule<'_> {
             let mut job_out = Some(job_out);
             let mut threads = 0;
             loop {
-                while let Some(node) = self.ready.pop_front() {
+                while !self.stopping
+                    && let Some(node) = self.ready.pop_front()
+                {
                     self.step(node);
                 }
                 self.requeue_delayed();
@@ -189,7 +201,7 @@ impl Schedule<'_> {
                 shared.cancel.cancel();
                 while self.running > 0 {
                     match done_in.recv() {
-                        Ok(finished) => self.finished(finished),
+                        Ok(finished) => self.finished(finished.stopped()),
                         Err(_) => break,
                     }
                 }
