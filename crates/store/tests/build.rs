@@ -7,7 +7,9 @@
 mod common;
 
 use common::{Lab, skip_unless_possible};
-use nivis_store::build::{BuildMode, BuildRequest, BuildStatus, DrvRef, SandboxMode};
+use nivis_store::build::{
+    BuildMode, BuildRequest, BuildSettings, BuildStatus, DrvRef, SandboxMode,
+};
 use nivis_store::{
     ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm, hash_placeholder,
 };
@@ -629,23 +631,156 @@ fn without_sandbox() {
     // Built elsewhere and rewritten, it is the same.
     let report = lab.build_with(settings.clone(), &request, BuildMode::Check);
     lab.expect_success(&report);
-    // What forks away is found although no namespace ends with the builder, and whatever it does to hide.
+    hostile_in_place(&lab, &settings);
+}
+
+/// What builders may try where there is no sandbox: nothing outlives them, nothing harms the store.
+fn hostile_in_place(lab: &Lab, settings: &BuildSettings) {
+    let make = |name: &str, script: &str| {
+        let drv = lab.make_and_add(name, &["out"], |drv| {
+            drv.0.builder = "/bin/sh".into();
+            drv.env("PATH", "/bin:/usr/bin");
+            drv.script(script);
+        });
+        [BuildRequest::all(drv)]
+    };
+    let build = |settings: &BuildSettings, request: &[BuildRequest]| {
+        let mut report = lab.build_with(settings.clone(), request, BuildMode::Normal);
+        report.results.remove(0)
+    };
+    // Whatever forks away ends with its builder, however it hides and however the builder ends.
     let alive = lab.dir().join("alive");
-    let drv = lab.make_and_add("forks", &["out"], |drv| {
-        drv.0.builder = "/bin/sh".into();
-        drv.env("PATH", "/bin:/usr/bin");
-        let stray = format!("sleep 2; echo > {}", alive.display());
-        drv.script(&format!(
-            "(setsid sh -c '{stray}' >/dev/null 2>&1 &); \
-             (cd /; setsid env -i sh -c '(setsid sh -c \"PATH=$PATH; {stray}\" &)' >/dev/null 2>&1 </dev/null &); \
-             echo > $out; sleep 0.2",
-        ));
-    });
-    let report = lab.build_with(settings, &[BuildRequest::all(drv)], BuildMode::Normal);
-    lab.expect_success(&report);
+    let stray = format!("sleep 2; echo > {}", alive.display());
+    let fork = format!(
+        "(setsid sh -c '{stray}' >/dev/null 2>&1 &); \
+         (cd /; setsid env -i sh -c '(setsid sh -c \"PATH=$PATH; {stray}\" &)' >/dev/null 2>&1 </dev/null &); "
+    );
+    let result = build(
+        settings,
+        &make("forks", &format!("{fork} echo > $out; sleep 0.2")),
+    );
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
+    let result = build(
+        settings,
+        &make("fails", &format!("{fork} sleep 0.2; exit 3")),
+    );
+    assert!(
+        result.message.contains("builder failed with exit code 3"),
+        "{}",
+        result.message
+    );
+    let result = build(
+        settings,
+        &make("dies", &format!("{fork} sleep 0.2; kill -TERM $$")),
+    );
+    assert!(
+        result
+            .message
+            .contains("builder failed due to signal 15 (Terminated)"),
+        "{}",
+        result.message
+    );
+    let mut limited = settings.clone();
+    limited.timeout = Some(Duration::from_secs(1));
+    let result = build(&limited, &make("slow", &format!("{fork} sleep 100")));
+    assert_eq!(result.message, "timed out after 1 seconds");
+    let mut limited = settings.clone();
+    limited.max_log_size = Some(100_000);
+    let flood = "while :; do echo some text that is printed again and again; done";
+    let result = build(&limited, &make("flood", &format!("{fork} {flood}")));
+    assert_eq!(result.status, BuildStatus::LogLimitExceeded);
     std::thread::sleep(Duration::from_secs(3));
     assert!(!alive.exists());
+    // Set-user-id files.
+    let result = build(
+        settings,
+        &make(
+            "setid",
+            "mkdir $out; echo x > $out/x; chmod 6755 $out/x; true",
+        ),
+    );
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
+    let out = lab.store.real_path(&result.outputs["out"]);
+    let mode = |path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(out.join("x")) & 0o6222, 0);
+    assert_eq!(mode(out), 0o555);
     lab.verify();
+}
+
+const CONFINED: &str = "NIVIS_TEST_CONFINED";
+
+/// The process that may not make user namespaces.
+#[test]
+fn confined() {
+    if std::env::var(CONFINED).is_err() {
+        return;
+    }
+    let lab = Lab::in_place();
+    let mut settings = lab.settings();
+    settings.sandbox = SandboxMode::Enabled;
+    settings.sandbox_fallback = false;
+    let plain = lab.make_and_add("plain", &["out"], |drv| drv.script("echo > $out"));
+    let request = [BuildRequest::all(plain)];
+    let refused = |lab: &Lab, settings: &BuildSettings, request: &[BuildRequest]| {
+        let report = lab.build_with(settings.clone(), request, BuildMode::Normal);
+        let message = &report.results[0].message;
+        assert!(
+            message.contains("user namespaces are not enabled")
+                || message.contains("does not support the kernel namespaces"),
+            "{message}"
+        );
+        lab.verify();
+    };
+    refused(&lab, &settings, &request);
+    settings.sandbox_fallback = true;
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
+    lab.expect_success(&report);
+    hostile_in_place(&lab, &settings);
+    // A store whose files are elsewhere cannot do without.
+    let lab = Lab::new();
+    let plain = lab.make_and_add("plain", &["out"], |drv| drv.script("echo > $out"));
+    refused(&lab, &settings, &[BuildRequest::all(plain)]);
+}
+
+#[test]
+fn without_namespaces() {
+    use nix::sched::{CloneFlags, unshare};
+    use std::os::unix::process::CommandExt;
+    if !std::path::Path::new("/bin/sh").exists()
+        || std::path::Path::new("/homeless-shelter").exists()
+    {
+        eprintln!("skipped: no /bin/sh, or /homeless-shelter exists");
+        return;
+    }
+    let maps = common::IdMaps::new();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "confined", "--nocapture"])
+        .env(CONFINED, "1");
+    // SAFETY: nothing but system calls with prepared arguments happens between the fork and the execution.
+    unsafe {
+        command.pre_exec(move || {
+            // Where there are none anyway, nothing has to be taken away.
+            if unshare(CloneFlags::CLONE_NEWUSER).is_ok() {
+                maps.write()?;
+                common::put(c"/proc/sys/user/max_user_namespaces", "0")?;
+            }
+            Ok(())
+        });
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(e) => {
+            eprintln!("skipped: namespaces cannot be switched off: {e}");
+            return;
+        }
+    };
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -51,9 +51,15 @@ pub(super) enum LogFile {
     None,
     /// As it is.
     Plain(BufWriter<File>),
+    /// What will be compressed, as long as it is short; the file is empty.
+    Short(File, Vec<u8>),
     /// With bzip2.
     Compressed(Box<bzip2::write::BzEncoder<File>>),
 }
+
+/// Logs up to this size are compressed at their end, as one small block: most are short, and preparing large blocks
+/// takes longer than many a build. It is the size of bzip2's smallest blocks, so that nothing is lost.
+const SHORT_LOG: usize = 100_000;
 
 impl LogFile {
     /// Begins the log of a derivation; an older one is replaced.
@@ -72,10 +78,7 @@ impl LogFile {
         }
         let file = File::create(&path).map_err(fail)?;
         Ok(match settings.compress_log {
-            true => LogFile::Compressed(Box::new(bzip2::write::BzEncoder::new(
-                file,
-                bzip2::Compression::best(),
-            ))),
+            true => LogFile::Short(file, Vec::new()),
             false => LogFile::Plain(BufWriter::new(file)),
         })
     }
@@ -84,6 +87,11 @@ impl LogFile {
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
         let written = match self {
             LogFile::None => Ok(()),
+            LogFile::Short(_, start) if start.len() + data.len() <= SHORT_LOG => {
+                start.extend_from_slice(data);
+                Ok(())
+            }
+            LogFile::Short(..) => self.write_long(data),
             LogFile::Plain(file) => file.write_all(data),
             LogFile::Compressed(file) => file.write_all(data),
         };
@@ -93,11 +101,27 @@ impl LogFile {
         })
     }
 
+    fn write_long(&mut self, data: &[u8]) -> std::io::Result<()> {
+        if let LogFile::Short(file, start) = std::mem::replace(self, LogFile::None) {
+            let mut encoder = bzip2::write::BzEncoder::new(file, bzip2::Compression::best());
+            encoder.write_all(&start)?;
+            encoder.write_all(data)?;
+            *self = LogFile::Compressed(Box::new(encoder));
+        }
+        Ok(())
+    }
+
     /// Ends the file.
     pub fn finish(self) -> Result<()> {
         match self {
             LogFile::None => Ok(()),
             LogFile::Plain(mut file) => file.flush(),
+            LogFile::Short(file, text) => {
+                let mut encoder = bzip2::write::BzEncoder::new(file, bzip2::Compression::fast());
+                encoder
+                    .write_all(&text)
+                    .and_then(|()| encoder.finish().map(|_| ()))
+            }
             LogFile::Compressed(file) => file.finish().map(|_| ()),
         }
         .map_err(|e| Error::io("writing the build's log", e))

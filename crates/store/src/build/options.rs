@@ -257,7 +257,9 @@ fn warnings(drv: &Derivation, source: &Source<'_>) -> Vec<String> {
         return Vec::new();
     };
     let top = |name, because| {
-        format!("'structuredAttrs' disables the effect of the top-level attribute '{name}'; {because}")
+        format!(
+            "'structuredAttrs' disables the effect of the top-level attribute '{name}'; {because}"
+        )
     };
     let mut warnings = Vec::new();
     for name in [

@@ -189,10 +189,11 @@ impl BuildReport {
                 .collect()),
             [only] => Err(Error::new(ErrorKind::Build, only.message.clone())),
             many => {
-                let names: Vec<String> = many
+                let names: BTreeSet<String> = many
                     .iter()
-                    .map(|result| format!("'{}'", result.request.print(store)))
+                    .map(|result| format!("'{}'", result.request.drv.print(store)))
                     .collect();
+                let names: Vec<String> = names.into_iter().collect();
                 Err(Error::new(
                     ErrorKind::Build,
                     format!("build of {} failed", names.join(", ")),
