@@ -331,27 +331,32 @@ fn sources_have_four_gigabytes_of_positions() {
     assert_eq!(error.message(), "more than 4 GiB of source files");
 }
 
-/// What is objected to, and how.
-const LINTS: &[(&str, &str)] = &[
+/// What is objected to, and how; the second message is the one of refused files.
+const LINTS: &[(&str, [&str; 2])] = &[
     (
         "http://a.b",
-        "URL literal without quotes; write \"http://a.b\" (lint-url-literals)",
+        [
+            "URL literals are discouraged. Consider using a string literal \"http://a.b\" instead (lint-url-literals)",
+            "URL literals are disallowed. Consider using a string literal \"http://a.b\" instead (lint-url-literals)",
+        ],
     ),
     (
         "a/b",
-        "relative path literal 'a/b' should be written './a/b' (lint-short-path-literals)",
+        ["relative path literal 'a/b' should be prefixed with '.' for clarity: './a/b' (lint-short-path-literals)";
+            2],
     ),
     (
-        "/a/b",
-        "absolute path literal '/a/b' is not portable (lint-absolute-path-literals)",
+        "/a/b/${\"c\"}",
+        ["absolute path literals are not portable. Consider replacing path literal '/a/b/' by a string, relative path, or parameter (lint-absolute-path-literals)";
+            2],
     ),
 ];
 
 #[test]
-fn lints_are_worded_differently() {
+fn literals_are_objected_to() {
     use nivis_eval::lint::{Lint, Lints};
-    for (text, message) in LINTS {
-        for lint in [Lint::Warn, Lint::Fatal] {
+    for (text, messages) in LINTS {
+        for (lint, message) in [Lint::Warn, Lint::Fatal].into_iter().zip(messages) {
             let host = Rc::new(MemoryHost::new());
             let settings = Settings {
                 lints: Lints {

@@ -120,12 +120,7 @@ const FLAGS: &[Flag] = &[
         None,
         &["NAME", "VALUE"],
         "Set a setting of nix.conf; --NAME VALUE does the same",
-        |c, v| {
-            if let Err(UsageError(message)) = set(c, &first(v), &second(v)) {
-                c.settings.warnings.push(message);
-            }
-            Ok(())
-        },
+        |c, v| c.settings.set_if_known(&first(v), &second(v), Source::Flag),
     ),
     flag(
         "max-memory",

@@ -1,21 +1,25 @@
 //! `nivis config`.
 
 use crate::session::{Common, Failure, print};
+use crate::setting_names::{DEFAULTS, LISTS, MAPS, OPTIONAL_PATHS};
 use crate::store_access;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use nivis_store::json::Json;
 use std::collections::BTreeMap;
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
     /// Print the settings, or one of them
-    Show {
-        /// The setting
-        name: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Show(ConfigArgs),
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// The setting
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -23,7 +27,7 @@ pub enum ConfigCommand {
 /// # Errors
 /// When there is no such setting.
 pub fn run(common: &Common, command: ConfigCommand) -> Result<(), Failure> {
-    let ConfigCommand::Show { name, json } = command;
+    let ConfigCommand::Show(ConfigArgs { name, json }) = command;
     let all = values(common)?;
     if let Some(name) = name {
         if json {
@@ -39,7 +43,7 @@ pub fn run(common: &Common, command: ConfigCommand) -> Result<(), Failure> {
     if json {
         let entries = all
             .iter()
-            .map(|(name, value)| (name, Json::object([("value", typed(value))])));
+            .map(|(name, value)| (name, Json::object([("value", typed(name, value))])));
         let json = Json::object(entries.map(|(n, v)| (n.clone(), v)));
         return common.print_json(json.to_text().as_bytes());
     }
@@ -47,8 +51,25 @@ pub fn run(common: &Common, command: ConfigCommand) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-fn typed(value: &str) -> Json {
+fn typed(name: &str, value: &str) -> Json {
+    let words = || value.split_whitespace();
     match value {
+        _ if LISTS.contains(&name) => Json::Array(words().map(Json::string).collect()),
+        _ if name == "sandbox-paths" => Json::object(words().map(|word| {
+            let (place, source) = word.split_once('=').unwrap_or((word, word));
+            let optional = source.ends_with('?');
+            let entry = Json::object([
+                ("optional", Json::Bool(optional)),
+                ("source", Json::string(source.trim_end_matches('?'))),
+            ]);
+            (place.trim_end_matches('?'), entry)
+        })),
+        _ if MAPS.contains(&name) => Json::object(words().filter_map(|word| {
+            let (name, value) = word.split_once('=')?;
+            Some((name, Json::string(value)))
+        })),
+        "" if OPTIONAL_PATHS.contains(&name) => Json::Null,
+        _ if name == "external-builders" => Json::parse(value).unwrap_or(Json::string(value)),
         "true" => Json::Bool(true),
         "false" => Json::Bool(false),
         _ if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
@@ -74,10 +95,18 @@ fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
     for name in crate::setting_names::ON_BY_DEFAULT {
         set(name, "true".into());
     }
+    for (name, value) in DEFAULTS {
+        set(name, value.to_string());
+    }
+    let conf_dir = std::env::var("NIX_CONF_DIR").unwrap_or_else(|_| "/etc/nix".into());
+    set("builders", format!("@{conf_dir}/machines"));
+    set("netrc-file", format!("{conf_dir}/netrc"));
     let words = |set: &std::collections::BTreeSet<String>| {
         set.iter().cloned().collect::<Vec<_>>().join(" ")
     };
     let seconds = |d: Option<std::time::Duration>| d.map_or(0, |d| d.as_secs()).to_string();
+    let root = nix::unistd::geteuid().is_root();
+    set("require-drop-supplementary-groups", root.to_string());
     set("max-jobs", build.max_jobs.to_string());
     set("cores", build.cores.to_string());
     set("log-lines", build.log_lines.to_string());
@@ -95,9 +124,6 @@ fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
         "max-build-log-size",
         build.max_log_size.unwrap_or(0).to_string(),
     );
-    set("sandbox", "true".into());
-    set("max-call-depth", "10000".into());
-    set("store", "auto".into());
     for (name, value) in common.settings.given() {
         match name.strip_prefix("extra-") {
             Some(base) if all.contains_key(base) => {
@@ -112,10 +138,25 @@ fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
             }
             _ => {
                 if !matches!(name, "system-features" | "extra-platforms" | "max-jobs") {
-                    all.insert(name.to_string(), value.to_string());
+                    let number = match crate::setting_names::NUMBERS.contains(&name) {
+                        true => crate::settings::bytes_of(value).map(|n| n.to_string()),
+                        false => None,
+                    };
+                    all.insert(
+                        name.to_string(),
+                        number.unwrap_or_else(|| value.to_string()),
+                    );
                 }
             }
         }
     }
+    if let Some(features) = all.get_mut("experimental-features") {
+        let mut sorted: std::collections::BTreeSet<&str> = features.split_whitespace().collect();
+        if sorted.contains("flakes") {
+            sorted.insert("fetch-tree");
+        }
+        *features = sorted.into_iter().collect::<Vec<_>>().join(" ");
+    }
+    all.retain(|name, _| common.settings.lacks(name).is_none());
     Ok(all)
 }

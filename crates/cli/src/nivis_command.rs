@@ -2,7 +2,7 @@
 
 use crate::build_command::{self, BuildArgs};
 use crate::common::{self, Arguments};
-use crate::config_command::{self, ConfigCommand};
+use crate::config_command::{self, ConfigArgs, ConfigCommand};
 use crate::copy_command::{self, CopyArgs};
 use crate::derivation_command::{self, DerivationCommand, ShowArgs};
 use crate::eval_command::{self, EvalArgs};
@@ -65,6 +65,9 @@ enum Command {
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show the settings
+    #[command(name = "show-config", hide = true)]
+    ShowConfig(ConfigArgs),
     /// Compute and convert hashes
     #[command(subcommand)]
     Hash(HashCommand),
@@ -179,6 +182,11 @@ pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
             return failed(&Failure::Usage(usage::message(&e, &command, &rest)), name);
         }
     };
+    if let Some((_, feature, _)) = common.settings.in_vain().find(|(_, _, by_flag)| *by_flag)
+        && let Err(e) = common.needs_feature(feature)
+    {
+        return failed(&e, name);
+    }
     match dispatch(cli.command, common, nix) {
         Ok(()) => 0,
         Err(e) => failed(&e, name),
@@ -191,6 +199,7 @@ fn old_names(words: &[String]) {
     let (first, second) = (words.next(), words.next());
     let (old, new) = match (first.map(String::as_str), second.map(String::as_str)) {
         (Some("show-derivation"), _) => ("show-derivation", "derivation show"),
+        (Some("show-config"), _) => ("show-config", "config show"),
         (Some("store"), Some("ping")) => ("ping", "info"),
         (Some("nar"), Some("dump-path")) => ("nix nar dump-path", "nix nar pack"),
         _ => return,
@@ -218,6 +227,7 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::Copy(args) => copy_command::run(&common, &args),
         Command::WhyDepends(args) => why_depends::run(common, &args),
         Command::Config(args) => config_command::run(&common, args),
+        Command::ShowConfig(args) => config_command::run(&common, ConfigCommand::Show(args)),
         Command::Hash(args) => hash_command::run(&common, args),
         Command::Nar(args) => nar_command::run(args),
         Command::Completions { shell } => {

@@ -134,6 +134,11 @@ fn evaluate(
     let mut files = Vec::new();
     for arg in &options.args {
         match named(dir, arg) {
+            Some((_, output)) if !options.from_args && output.contains(',') => {
+                return Err(Failure::Other(format!(
+                    "building more than one derivation output is not supported, in '{arg}'"
+                )));
+            }
             Some(named) if !options.from_args => found.push(named),
             _ => files.push(arg),
         }

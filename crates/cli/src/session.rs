@@ -144,6 +144,13 @@ impl Common {
         for warning in &self.settings.warnings {
             warn(warning);
         }
+        for (name, feature, by_flag) in self.settings.in_vain() {
+            if !by_flag {
+                warn(&format!(
+                    "Ignoring setting '{name}' because experimental feature '{feature}' is not enabled"
+                ));
+            }
+        }
     }
 
     /// Refuses what is an experiment that was not switched on.

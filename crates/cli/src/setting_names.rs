@@ -62,7 +62,6 @@ pub const SWITCHES: &[&str] = &[
 pub const ON_BY_DEFAULT: &[&str] = &[
     "allow-dirty",
     "allow-import-from-derivation",
-    "builders-use-substitutes",
     "compress-build-log",
     "eval-cache",
     "filter-syscalls",
@@ -71,7 +70,9 @@ pub const ON_BY_DEFAULT: &[&str] = &[
     "keep-build-log",
     "keep-derivations",
     "nix-shell-always-looks-for-shell-nix",
+    "nix-shell-shebang-arguments-relative-to-script",
     "print-missing",
+    "pure-eval",
     "require-sigs",
     "sandbox-fallback",
     "substitute",
@@ -183,6 +184,94 @@ pub const NUMBERS: &[&str] = &[
     "start-id",
     "tarball-ttl",
     "timeout",
+];
+
+/// What settings with a value are unless given, where that is neither empty nor found out on the machine.
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("allowed-users", "*"),
+    ("build-poll-interval", "5"),
+    ("connect-timeout", "15"),
+    ("download-attempts", "5"),
+    ("download-buffer-size", "1048576"),
+    ("download-speed", "0"),
+    ("eval-attrset-update-layer-rhs-threshold", "16"),
+    ("eval-profile-file", "nix.profile"),
+    ("eval-profiler", "disabled"),
+    ("eval-profiler-frequency", "99"),
+    ("external-builders", "[]"),
+    (
+        "flake-registry",
+        "https://channels.nixos.org/flake-registry.json",
+    ),
+    ("gc-reserved-space", "8388608"),
+    ("http-connections", "25"),
+    ("id-count", "8388608"),
+    (
+        "ignored-acls",
+        "security.csm security.selinux system.nfs4_acl",
+    ),
+    ("lint-absolute-path-literals", "ignore"),
+    ("lint-short-path-literals", "ignore"),
+    ("lint-url-literals", "ignore"),
+    ("max-call-depth", "10000"),
+    ("max-free", "9223372036854775807"),
+    ("max-substitution-jobs", "16"),
+    ("min-free", "0"),
+    ("min-free-check-interval", "5"),
+    ("nar-buffer-size", "33554432"),
+    ("narinfo-cache-meta-ttl", "604800"),
+    ("narinfo-cache-negative-ttl", "3600"),
+    ("narinfo-cache-positive-ttl", "2592000"),
+    ("sandbox", "true"),
+    ("stalled-download-timeout", "300"),
+    ("start-id", "872415232"),
+    ("store", "auto"),
+    ("substituters", "https://cache.nixos.org/"),
+    ("tarball-ttl", "3600"),
+    (
+        "trusted-public-keys",
+        "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
+    ),
+    ("trusted-users", "root"),
+    ("warn-large-path-threshold", "0"),
+];
+
+/// Settings that are words.
+pub const LISTS: &[&str] = &[
+    "allowed-impure-host-deps",
+    "allowed-uris",
+    "allowed-users",
+    "build-hook",
+    "experimental-features",
+    "extra-platforms",
+    "hashed-mirrors",
+    "ignored-acls",
+    "nix-path",
+    "plugin-files",
+    "secret-key-files",
+    "substituters",
+    "system-features",
+    "trusted-public-keys",
+    "trusted-substituters",
+    "trusted-users",
+];
+
+/// Settings that are `NAME=VALUE` words.
+pub const MAPS: &[&str] = &["access-tokens", "impure-env", "sandbox-paths"];
+
+/// Settings that are paths, or nothing.
+pub const OPTIONAL_PATHS: &[&str] = &["build-dir", "diff-hook", "json-log-path"];
+
+/// Settings that are there only with an experimental feature.
+pub const EXPERIMENTAL: &[(&str, &str)] = &[
+    ("accept-flake-config", "flakes"),
+    ("allow-dirty-locks", "flakes"),
+    ("auto-allocate-uids", "auto-allocate-uids"),
+    ("commit-lock-file-summary", "flakes"),
+    ("flake-registry", "flakes"),
+    ("impure-env", "configurable-impure-env"),
+    ("use-cgroups", "cgroups"),
+    ("use-registries", "flakes"),
 ];
 
 /// Flags that stand for values of the setting `sandbox`.

@@ -1,6 +1,8 @@
 //! Settings from `nix.conf`, `NIX_CONFIG` and flags.
 
-use crate::setting_names::{ALIASES, FEATURES, NUMBERS, SANDBOX_FLAGS, SWITCHES, VALUED};
+use crate::setting_names::{
+    ALIASES, EXPERIMENTAL, FEATURES, NUMBERS, SANDBOX_FLAGS, SWITCHES, VALUED,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -66,12 +68,28 @@ impl Settings {
             if nix_path_given && matches!(name.as_str(), "nix-path" | "extra-nix-path") {
                 continue;
             }
-            match self.set(&name, &value, Source::File) {
-                Ok(()) => {}
-                Err(UsageError(message)) => self.warnings.push(message),
-            }
+            self.set_if_known(&name, &value, Source::File)?;
         }
         Ok(())
+    }
+
+    /// The same as [`Settings::set`], but a setting that nobody knows is only warned about.
+    ///
+    /// # Errors
+    /// When the value does not fit.
+    pub fn set_if_known(
+        &mut self,
+        name: &str,
+        value: &str,
+        source: Source,
+    ) -> Result<(), UsageError> {
+        match self.set(name, value, source) {
+            Err(UsageError(message)) if message.starts_with("unknown setting") => {
+                self.warnings.push(message);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Sets a setting; `extra-NAME` appends to a list.
@@ -148,9 +166,25 @@ impl Settings {
         Ok(())
     }
 
-    /// The value of a setting that was given.
+    /// The value of a setting that was given, and is there.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(v, _)| v.as_str())
+        let (value, _) = self.values.get(name)?;
+        self.lacks(name).is_none().then_some(value.as_str())
+    }
+
+    /// The experimental feature that a setting would need and that is off.
+    pub fn lacks(&self, name: &str) -> Option<&'static str> {
+        let (_, feature) = EXPERIMENTAL.iter().find(|(n, _)| *n == name)?;
+        let on = self.list("experimental-features");
+        (!on.iter().any(|f| f == feature)).then_some(*feature)
+    }
+
+    /// The settings that were given in vain, each with the experimental feature that is off, and whether by a flag.
+    pub fn in_vain(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        EXPERIMENTAL.iter().filter_map(|(name, _)| {
+            self.values.get(*name)?;
+            Some((*name, self.lacks(name)?, self.by_flag(name)))
+        })
     }
 
     /// Whether a switch is on; `None` when it was not given.
@@ -224,9 +258,8 @@ impl Settings {
 
     /// All settings that were given, by name.
     pub fn given(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values
-            .iter()
-            .map(|(n, (v, _))| (n.as_str(), v.as_str()))
+        let there = self.values.iter().filter(|(n, _)| self.lacks(n).is_none());
+        there.map(|(n, (v, _))| (n.as_str(), v.as_str()))
     }
 
     /// The memory limit in bytes: the one given, else three quarters of what the machine and its limits allow.
@@ -427,10 +460,11 @@ mod tests {
     #[test]
     fn configuration() {
         let mut s = Settings::default();
-        let text = "# c\nexperimental-features = flakes cgroups\nextra-experimental-features = a\nnonsense = 1\npure-eval = maybe\n";
+        let text = "# c\nexperimental-features = flakes cgroups\nextra-experimental-features = a\nnonsense = 1\n";
         assert!(s.apply(text, Path::new("/x")).is_ok());
         assert_eq!(s.list("experimental-features"), ["flakes", "cgroups", "a"]);
-        assert_eq!(s.warnings.len(), 3);
+        assert_eq!(s.warnings.len(), 2);
         assert!(s.apply("nonsense", Path::new("/x")).is_err());
+        assert!(s.apply("pure-eval = maybe", Path::new("/x")).is_err());
     }
 }

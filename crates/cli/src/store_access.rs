@@ -239,7 +239,7 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     }
     b.extra_platforms = match s.get("extra-platforms") {
         Some(_) => set("extra-platforms"),
-        None if b.system == "x86_64-linux" => ["i686-linux".to_string()].into(),
+        None if b.system == "x86_64-linux" => x86_levels().map(String::from).collect(),
         None => BTreeSet::new(),
     };
     b.system_features = match s.get("system-features") {
@@ -269,6 +269,43 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     });
     b.netrc_file = path("netrc-file");
     Ok(b)
+}
+
+/// The platforms that a processor for `x86_64-linux` can build for as well: the levels of its architecture.
+#[cfg(target_arch = "x86_64")]
+fn x86_levels() -> impl Iterator<Item = &'static str> {
+    let v2 = is_x86_feature_detected!("sse4.2")
+        && is_x86_feature_detected!("ssse3")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("cmpxchg16b");
+    let v3 = v2
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("movbe");
+    let v4 = v3
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512cd")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    let all = [
+        ("i686-linux", true),
+        ("x86_64-v1-linux", true),
+        ("x86_64-v2-linux", v2),
+        ("x86_64-v3-linux", v3),
+        ("x86_64-v4-linux", v4),
+    ];
+    all.into_iter()
+        .filter_map(|(name, can)| can.then_some(name))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn x86_levels() -> impl Iterator<Item = &'static str> {
+    ["i686-linux"].into_iter()
 }
 
 /// What this machine can do for builds that ask for it.

@@ -49,13 +49,29 @@ impl Machine {
             let text = source
                 .get(span.start as usize..span.end as usize)
                 .unwrap_or_default();
-            let shown = String::from_utf8_lossy(text).into_owned();
+            // Of a path with parts that are computed, what comes before them.
+            let literal = match text.windows(2).position(|w| w == b"${") {
+                Some(end) => text.get(..end).unwrap_or(text),
+                None => text,
+            };
+            let shown = String::from_utf8_lossy(literal).into_owned();
+            let unportable = |kind: &str| {
+                format!(
+                    "{kind} path literals are not portable. Consider replacing path literal '{shown}' by a string, relative path, or parameter"
+                )
+            };
             let (lint, name, message) = match expr {
                 // A string without quotes is a URL.
                 Expr::Str(_) if text.first().is_some_and(u8::is_ascii_alphabetic) => (
                     lints.url_literals,
                     "lint-url-literals",
-                    format!("URL literal without quotes; write \"{shown}\""),
+                    format!(
+                        "URL literals are {}. Consider using a string literal \"{shown}\" instead",
+                        match lints.url_literals {
+                            Lint::Fatal => "disallowed",
+                            _ => "discouraged",
+                        }
+                    ),
                 ),
                 Expr::Path(PathKind::Relative, _)
                 | Expr::PathInterpolation(PathKind::Relative, _)
@@ -64,19 +80,21 @@ impl Machine {
                     (
                         lints.short_path_literals,
                         "lint-short-path-literals",
-                        format!("relative path literal '{shown}' should be written './{shown}'"),
+                        format!(
+                            "relative path literal '{shown}' should be prefixed with '.' for clarity: './{shown}'"
+                        ),
                     )
                 }
                 Expr::Path(PathKind::Absolute, _)
                 | Expr::PathInterpolation(PathKind::Absolute, _) => (
                     lints.absolute_path_literals,
                     "lint-absolute-path-literals",
-                    format!("absolute path literal '{shown}' is not portable"),
+                    unportable("absolute"),
                 ),
                 Expr::Path(PathKind::Home, _) | Expr::PathInterpolation(PathKind::Home, _) => (
                     lints.absolute_path_literals,
                     "lint-absolute-path-literals",
-                    format!("home path literal '{shown}' is not portable"),
+                    unportable("home"),
                 ),
                 _ => continue,
             };

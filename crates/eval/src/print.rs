@@ -1,7 +1,7 @@
 //! Values as text: what `nix-instantiate --eval` and error messages show.
 
 use crate::error::Result;
-use crate::heap::{Callee, ListRef};
+use crate::heap::{Callee, ListRef, ThunkPtr, state};
 use crate::machine::Machine;
 use crate::ops::is_derivation;
 use crate::symbol::Symbol;
@@ -227,6 +227,11 @@ impl Machine {
                         "«nothing»"
                     } else if o.classic {
                         "<CODE>"
+                    } else if matches!(
+                        ThunkPtr::of(value).head() & state::MASK,
+                        state::BLACKHOLE_CODE | state::BLACKHOLE_OTHER
+                    ) {
+                        "«potential infinite recursion»"
                     } else {
                         "«thunk»"
                     };
