@@ -724,11 +724,7 @@ fn confined() {
     let refused = |lab: &Lab, settings: &BuildSettings, request: &[BuildRequest]| {
         let report = lab.build_with(settings.clone(), request, BuildMode::Normal);
         let message = &report.results[0].message;
-        assert!(
-            message.contains("user namespaces are not enabled")
-                || message.contains("does not support the kernel namespaces"),
-            "{message}"
-        );
+        assert!(common::lacks_namespaces(message), "{message}");
         lab.verify();
     };
     refused(&lab, &settings, &request);

@@ -179,15 +179,13 @@ fn on_the_small_disk() {
             result.message.contains("No space left on device")
                 || result.message.contains("disk is full")
                 || result.message.contains("lack of free disk space")
-                || result
-                    .message
-                    .contains("does not support the kernel namespaces"),
+                || common::lacks_namespaces(&result.message),
             "{}",
             result.message
         );
         sound(&store);
         std::fs::remove_file(root.join("ballast")).unwrap();
-        if !result.message.contains("kernel namespaces") {
+        if !common::lacks_namespaces(&result.message) {
             // A builder that fills it fails, with a hint; there is room again afterwards.
             let report = lab.build(&[BuildRequest::all(greedy)]);
             let result = &report.results[0];

@@ -79,6 +79,12 @@ impl Drv {
     }
 }
 
+/// Whether a failure is the machine's.
+pub fn lacks_namespaces(message: &str) -> bool {
+    message.contains("does not support the kernel namespaces")
+        || message.contains("user namespaces are not enabled")
+}
+
 /// A store below a temporary folder, if this machine can isolate builds and has a shell to build with.
 pub fn skip_unless_possible() -> Option<Lab> {
     if !Path::new("/bin/sh").exists() {
@@ -88,10 +94,7 @@ pub fn skip_unless_possible() -> Option<Lab> {
     let lab = Lab::new();
     let probe = lab.shell("probe", &["out"], |drv| drv.script("echo > $out"));
     let report = lab.build(&[BuildRequest::all(probe)]);
-    if report.results[0]
-        .message
-        .contains("does not support the kernel namespaces")
-    {
+    if lacks_namespaces(&report.results[0].message) {
         eprintln!("skipped: {}", report.results[0].message);
         return None;
     }
