@@ -11,6 +11,7 @@ use nivis_store::{
     StoreDir, StorePath,
 };
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 
 struct Home {
@@ -607,6 +608,70 @@ fn a_store_may_be_read_only() {
     // One that does not exist cannot be made.
     config.state_dir.push("other");
     assert!(LocalStore::open(config).is_err());
+}
+
+#[test]
+fn old_databases_are_brought_up_to_date() {
+    let Home { _dir, store } = home();
+    let a = store.add_text("a", b"a", &BTreeSet::new()).unwrap();
+    let b = store.add_text("b", b"b", &set(&[&a])).unwrap();
+    let config = store.config().clone();
+    drop(store);
+    let db = config.state_dir.join("db");
+    // As Nix 1.0 to 1.11 left it.
+    let age = |version: &str, columns: &[&str]| {
+        let connection = rusqlite::Connection::open(db.join("db.sqlite")).unwrap();
+        for column in columns {
+            connection
+                .execute_batch(&format!("alter table ValidPaths drop column {column}"))
+                .unwrap();
+        }
+        connection
+            .execute_batch(
+                "create table if not exists FailedPaths (path text primary key not null, time integer not null);
+                 drop table if exists SchemaMigrations",
+            )
+            .unwrap();
+        fs::write(db.join("schema"), version).unwrap();
+    };
+    for (version, columns) in [
+        ("6", &["ca", "sigs", "ultimate"][..]),
+        ("7", &["ca", "sigs", "ultimate"]),
+        ("8\n", &["ca"]),
+        ("9", &["ca"]),
+        // Killed before the version was written.
+        ("7", &[]),
+    ] {
+        age(version, columns);
+        let mut reader = config.clone();
+        reader.read_only = true;
+        assert!(
+            LocalStore::open(reader)
+                .unwrap_err()
+                .message()
+                .contains("database schema needs migrating")
+        );
+        // Several at once.
+        let stores = std::thread::scope(|scope| {
+            let open = || LocalStore::open(config.clone()).unwrap();
+            let threads = [scope.spawn(open), scope.spawn(open), scope.spawn(open)];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let store = &stores[0];
+        assert_eq!(fs::read_to_string(db.join("schema")).unwrap(), "10");
+        assert_eq!(store.closure([&b]).unwrap(), set(&[&a, &b]));
+        let c = store
+            .add_text("c", version.as_bytes(), &set(&[&b]))
+            .unwrap();
+        assert!(store.query_path_info(&c).unwrap().content_address.is_some());
+        assert!(verify(store).ok());
+    }
+    for version in ["4", "5", "11"] {
+        age(version, &[]);
+        let error = LocalStore::open(config.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Database);
+        assert!(error.message().contains("store"), "{error}");
+    }
 }
 
 #[test]

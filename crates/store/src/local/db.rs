@@ -127,6 +127,32 @@ pub(super) fn create_schema(connection: &Connection) -> Result<()> {
     })
 }
 
+/// Brings a database of schema 6 to 9 (Nix 1.0 to 1.11) up to date, all or nothing. Doing so again changes nothing, so
+/// that it does not matter when it is interrupted before the new version is written down.
+pub(super) fn migrate(connection: &Connection) -> Result<()> {
+    let what = "migrating the database";
+    write(connection, what, |tx| {
+        for (column, kind) in [("ultimate", "integer"), ("sigs", "text"), ("ca", "text")] {
+            let there = tx
+                .query_row(
+                    "select 1 from pragma_table_info('ValidPaths') where name = ?",
+                    [column],
+                    |_| Ok(()),
+                )
+                .optional()
+                .map_err(db_error(what))?;
+            if there.is_none() {
+                tx.execute_batch(&format!(
+                    "alter table ValidPaths add column {column} {kind}"
+                ))
+                .map_err(db_error(what))?;
+            }
+        }
+        tx.execute_batch("drop table if exists FailedPaths")
+            .map_err(db_error(what))
+    })
+}
+
 /// Makes the table that remembers changes to the schema since its version was last raised.
 pub(super) fn prepare_migrations(connection: &Connection) -> Result<()> {
     let what = "preparing the database";

@@ -112,7 +112,7 @@ impl LocalStore {
             lock_file(&lock, LockKind::Shared, true)?;
             big_lock = Some(lock);
         }
-        let connection = open_database(&config)?;
+        let connection = open_database(&config, big_lock.as_ref())?;
         Ok(Arc::new(LocalStore {
             config,
             db: Mutex::new(connection),
@@ -395,7 +395,8 @@ fn schema_version(config: &StoreConfig) -> Result<u32> {
     })
 }
 
-fn open_database(config: &StoreConfig) -> Result<Connection> {
+/// `lock` is held shared, if the store is to be written.
+fn open_database(config: &StoreConfig, lock: Option<&File>) -> Result<Connection> {
     let version = schema_version(config)?;
     match version {
         0 if config.read_only => Err(Error::new(
@@ -425,13 +426,44 @@ fn open_database(config: &StoreConfig) -> Result<Connection> {
                 db::SCHEMA
             ),
         )),
-        older => Err(Error::new(
-            ErrorKind::Database,
-            format!(
-                "current Nix store schema is version {older}, but I only support {}; open it once with a newer Nix (2.0 or later) to migrate it",
-                db::SCHEMA
-            ),
-        )),
+        older => {
+            let refuse = |what: &str| Err(Error::new(ErrorKind::Database, what));
+            let Some(lock) = lock else {
+                return refuse(
+                    "database schema needs migrating, but this cannot be done in read-only mode",
+                );
+            };
+            match older {
+                ..5 => {
+                    return refuse(
+                        "this Nix store has a database in Berkeley DB format, which is not supported; upgrade it with Nix 0.12 first",
+                    );
+                }
+                5 => {
+                    return refuse(
+                        "this Nix store has a database in flat file format, which is not supported; upgrade it with Nix 1.11 first",
+                    );
+                }
+                _ => {}
+            }
+            // Not by waiting: whoever has brought it up to date meanwhile keeps the store open.
+            while !lock_file(lock, LockKind::Exclusive, false)? {
+                lock_file(lock, LockKind::Shared, true)?;
+                if schema_version(config)? >= db::SCHEMA {
+                    return open_database(config, Some(lock));
+                }
+                lock_file(lock, LockKind::None, true)?;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let connection = db::open(config, false)?;
+            if schema_version(config)? < db::SCHEMA {
+                db::migrate(&connection)?;
+                write_schema_version(config)?;
+            }
+            db::prepare_migrations(&connection)?;
+            lock_file(lock, LockKind::Shared, true)?;
+            Ok(connection)
+        }
     }
 }
 
