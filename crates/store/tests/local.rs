@@ -660,9 +660,8 @@ fn old_databases_are_brought_up_to_date() {
         let store = &stores[0];
         assert_eq!(fs::read_to_string(db.join("schema")).unwrap(), "10");
         assert_eq!(store.closure([&b]).unwrap(), set(&[&a, &b]));
-        let c = store
-            .add_text("c", version.as_bytes(), &set(&[&b]))
-            .unwrap();
+        let text = format!("{version} {columns:?}");
+        let c = store.add_text("c", text.as_bytes(), &set(&[&b])).unwrap();
         assert!(store.query_path_info(&c).unwrap().content_address.is_some());
         assert!(verify(store).ok());
     }
