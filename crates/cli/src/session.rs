@@ -238,6 +238,9 @@ impl Session {
                 session.finish();
                 Ok(value)
             }
+            Err(Failure::Eval(e)) if e.kind() == nivis::eval::ErrorKind::Cancelled => {
+                Err(Failure::Other("interrupted by the user".to_string()))
+            }
             Err(Failure::Eval(e)) => {
                 let diagnostic = Diagnostic::resolve(&session.machine, &e);
                 let text = render(&diagnostic, &render_options(session.show_trace));
@@ -509,7 +512,10 @@ pub fn on_interrupt(f: impl FnOnce() + Send + 'static) {
                 .take();
             match action {
                 Some(action) => action(),
-                None => std::process::exit(130),
+                None => {
+                    reporter().abandon();
+                    std::process::exit(130)
+                }
             }
         });
     });

@@ -2,6 +2,7 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use nivis_store::build::events::{ActivityId, ActivityKind, Field, ResultKind};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Bars {
     counts: HashMap<ActivityId, [u64; 4]>,
     linked: (u64, u64),
     corrupted: u64,
+    /// Whether the terminal has to be told to show control keys again.
+    hides_keys: bool,
 }
 
 #[derive(Clone)]
@@ -30,6 +33,30 @@ struct Running {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// Lets the terminal show `^C` and the like when such keys are pressed, or not: the cursor is where a new line would
+/// begin then, and bars would be left on the screen. Whether that was changed.
+fn show_control_keys(shown: bool) -> bool {
+    let terminal = std::io::stderr();
+    // Only the process in the foreground may change how the terminal behaves.
+    if nix::unistd::tcgetpgrp(&terminal) != Ok(nix::unistd::getpgrp()) {
+        return false;
+    }
+    let Ok(mut settings) = tcgetattr(&terminal) else {
+        return false;
+    };
+    if settings.local_flags.contains(LocalFlags::ECHOCTL) == shown {
+        return false;
+    }
+    settings.local_flags.set(LocalFlags::ECHOCTL, shown);
+    tcsetattr(&terminal, SetArg::TCSANOW, &settings).is_ok()
+}
+
+/// Columns for a message beside so many others.
+fn room(others: usize) -> usize {
+    let (_, columns) = console::Term::stderr().size();
+    usize::from(columns).saturating_sub(others + 4).max(4)
 }
 
 impl Bars {
@@ -45,6 +72,7 @@ impl Bars {
             counts: HashMap::new(),
             linked: (0, 0),
             corrupted: 0,
+            hides_keys: show_control_keys(false),
         }
     }
 
@@ -56,9 +84,13 @@ impl Bars {
         self.all.suspend(f)
     }
 
+    /// Takes everything from the screen, and leaves the terminal as it was.
     pub fn clear(&self) {
         // What cannot be cleared is left on the screen.
         let _ = self.all.clear();
+        if self.hides_keys {
+            show_control_keys(true);
+        }
     }
 
     pub fn start(&mut self, id: ActivityId, kind: ActivityKind, name: Option<&str>, text: &str) {
@@ -88,7 +120,10 @@ impl Bars {
             None => text.to_string(),
         };
         let bar = self.all.add(ProgressBar::new_spinner());
-        bar.set_style(style("  {spinner} {msg:.!60} {elapsed:>4}"));
+        bar.set_style(style(&format!(
+            "  {{spinner}} {{elapsed:>4}} {{msg:{}!}}",
+            room(9)
+        )));
         bar.set_message(name.clone());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.running.insert(
@@ -150,9 +185,10 @@ impl Bars {
                 {
                     if !running.bytes {
                         running.bytes = true;
-                        running.bar.set_style(style(
-                            "  {spinner} {msg:.!40} {bytes}/{total_bytes} {bar:20} {elapsed:>4}",
-                        ));
+                        running.bar.set_style(style(&format!(
+                            "  {{spinner}} {{elapsed:>4}} {{bar:16}} {{bytes}}/{{total_bytes}} {{msg:{}!}}",
+                            room(50)
+                        )));
                     }
                     running.bar.set_length(number(1));
                     running.bar.set_position(number(0));
@@ -176,8 +212,10 @@ impl Bars {
         };
         if self.total.is_hidden() {
             self.total = self.all.insert(0, ProgressBar::new(expected));
-            self.total
-                .set_style(style("{bar:24.cyan} {msg} {elapsed:>4}"));
+            self.total.set_style(style(&format!(
+                "{{bar:16.cyan}} {{elapsed:>4}} {{msg:{}!}}",
+                room(22)
+            )));
             self.total.enable_steady_tick(Duration::from_millis(500));
         }
         self.total.set_length(expected.max(1));

@@ -268,6 +268,15 @@ impl Reporter {
         }
     }
 
+    /// Takes the bars away without waiting for whoever shows something: the process is about to end.
+    pub fn abandon(&self) {
+        if let Ok(state) = self.state.try_lock()
+            && let Some(bars) = &state.bars
+        {
+            bars.clear();
+        }
+    }
+
     fn log_line(&self, id: ActivityId, line: &str, hook: bool) {
         match self.format {
             LogFormat::RawWithLogs if hook => self.line(&format!("post-build-hook: {line}")),
