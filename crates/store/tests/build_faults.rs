@@ -10,7 +10,7 @@ mod common;
 
 use common::{Lab, skip_unless_possible};
 use nivis_store::StoreDir;
-use nivis_store::build::BuildRequest;
+use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, SandboxMode};
 use nivis_store::local::{LocalStore, StoreConfig};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -44,6 +44,104 @@ fn victim() {
     let lab = Lab::at(&root);
     let report = lab.build(&requests(&lab, &seed));
     lab.expect_success(&report);
+}
+
+const UNCONFINED: &str = "NIVIS_TEST_FAULTS_UNCONFINED";
+
+/// What it builds without a sandbox: processes that hide from whoever looks for them, in `sleep`s of a length that nobody
+/// else has.
+fn unconfined_request(lab: &Lab, seed: &str) -> (String, BuildRequest) {
+    let length = format!("977.{}", std::process::id());
+    let length = std::env::var(UNCONFINED).unwrap_or(length);
+    let hide = format!(
+        "(cd /; setsid env -i /bin/sh -c '(setsid $0 {length} &)' $(command -v sleep) >/dev/null 2>&1 </dev/null &)"
+    );
+    let drv = lab.make_and_add(&format!("hiding-{seed}"), &["out"], |drv| {
+        drv.env("PATH", "/bin:/usr/bin");
+        drv.script(&format!(
+            "{hide}; {hide}; mkdir $out; for i in 1 2 3; do sleep 0.05; {hide}; done; (sleep {length} &)"
+        ));
+    });
+    (length, BuildRequest::all(drv))
+}
+
+fn unconfined(lab: &Lab) -> BuildSettings {
+    let mut settings = lab.settings();
+    settings.sandbox = SandboxMode::Disabled;
+    settings
+}
+
+/// The process that is killed while it builds without a sandbox.
+#[test]
+fn unconfined_victim() {
+    let (Ok(root), Ok(seed)) = (std::env::var(ROOT), std::env::var(SEED)) else {
+        return;
+    };
+    let lab = Lab::at_in_place(&root);
+    let (_, request) = unconfined_request(&lab, &seed);
+    let report = lab.build_with(unconfined(&lab), &[request], BuildMode::Normal);
+    lab.expect_success(&report);
+}
+
+/// Processes among whose arguments is this one.
+fn processes_with(argument: &str) -> usize {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .filter(|line| {
+            line.split(|b| *b == 0)
+                .any(|word| word == argument.as_bytes())
+        })
+        .count()
+}
+
+#[test]
+fn killed_without_a_sandbox() {
+    if !std::path::Path::new("/bin/sh").exists()
+        || std::path::Path::new("/homeless-shelter").exists()
+    {
+        eprintln!("skipped: no /bin/sh, or /homeless-shelter exists");
+        return;
+    }
+    let lab = Lab::in_place();
+    let rounds: u64 = std::env::var("ROUNDS").map_or(4, |n| n.parse().unwrap());
+    let itself = std::env::current_exe().unwrap();
+    let mut random = u64::from(std::process::id());
+    for round in 0..rounds {
+        let seed = round.to_string();
+        let (length, request) = unconfined_request(&lab, &seed);
+        let mut child = Command::new(&itself)
+            .args(["--exact", "unconfined_victim"])
+            .env(ROOT, lab.dir())
+            .env(SEED, &seed)
+            .env(UNCONFINED, &length)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_millis((random >> 33) % 300));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Nothing that the builder has started outlives that for long.
+        let start = std::time::Instant::now();
+        while processes_with(&length) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(60), "round {round}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let report = lab.build_with(unconfined(&lab), &[request], BuildMode::Normal);
+        lab.expect_success(&report);
+        assert_eq!(processes_with(&length), 0, "round {round}");
+        let options = nivis_store::local::VerifyOptions {
+            check_contents: true,
+            ..Default::default()
+        };
+        let report = lab.store.verify(&options, None).unwrap();
+        assert!(report.ok(), "round {round}: {report:?}");
+    }
 }
 
 #[test]

@@ -114,10 +114,24 @@ impl Lab {
     pub fn in_place() -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
+        Lab::open(dir, Lab::config_in_place(&root))
+    }
+
+    fn config_in_place(root: &Path) -> StoreConfig {
         let store_dir = StoreDir::new(root.join("store").to_str().unwrap()).unwrap();
         let mut config = StoreConfig::at_dirs(store_dir, root.join("state"));
         config.log_dir = root.join("log");
-        Lab::open(dir, config)
+        config
+    }
+
+    /// As [`Lab::in_place`], in a folder that somebody else made.
+    pub fn at_in_place(root: &str) -> Lab {
+        let root = Path::new(root);
+        Lab {
+            store: LocalStore::open(Lab::config_in_place(root)).unwrap(),
+            recorder: Arc::default(),
+            dir: Dir::Others(root.into()),
+        }
     }
 
     /// As [`Lab::new`], in a folder that somebody else made.
