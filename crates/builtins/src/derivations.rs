@@ -70,7 +70,6 @@ pub(crate) struct Derivations {
     texts: FxHashMap<StorePath, Box<[StorePath]>>,
     /// Context elements as inputs, by their number.
     inputs: Vec<Option<Input>>,
-    symbols: Option<Symbols>,
 }
 
 struct Known {
@@ -89,24 +88,6 @@ enum Input {
     Output(StorePath, Vec<OutputName>, OutputName),
 }
 
-/// Names that mean something in a derivation.
-#[derive(Clone, Copy)]
-struct Symbols {
-    name: Symbol,
-    args: Symbol,
-    builder: Symbol,
-    system: Symbol,
-    outputs: Symbol,
-    output_hash: Symbol,
-    output_hash_algo: Symbol,
-    output_hash_mode: Symbol,
-    structured_attrs: Symbol,
-    ignore_nulls: Symbol,
-    content_addressed: Symbol,
-    impure: Symbol,
-    json: Symbol,
-}
-
 /// The store folder of an evaluation.
 pub(crate) fn store_dir(m: &mut Machine) -> Result<StoreDir> {
     if let Some(store) = &m.extension::<Derivations>().store {
@@ -115,30 +96,6 @@ pub(crate) fn store_dir(m: &mut Machine) -> Result<StoreDir> {
     let store = StoreDir::new(&m.settings.store_dir).map_err(store_error)?;
     m.extension::<Derivations>().store = Some(store.clone());
     Ok(store)
-}
-
-fn symbols(m: &mut Machine) -> Symbols {
-    if let Some(symbols) = m.extension::<Derivations>().symbols {
-        return symbols;
-    }
-    let mut symbol = |name: &str| m.symbols.intern(name.as_bytes());
-    let symbols = Symbols {
-        name: symbol("name"),
-        args: symbol("args"),
-        builder: symbol("builder"),
-        system: symbol("system"),
-        outputs: symbol("outputs"),
-        output_hash: symbol("outputHash"),
-        output_hash_algo: symbol("outputHashAlgo"),
-        output_hash_mode: symbol("outputHashMode"),
-        structured_attrs: symbol("__structuredAttrs"),
-        ignore_nulls: symbol("__ignoreNulls"),
-        content_addressed: symbol("__contentAddressed"),
-        impure: symbol("__impure"),
-        json: symbol("__json"),
-    };
-    m.extension::<Derivations>().symbols = Some(symbols);
-    symbols
 }
 
 /// Finds the hashes of inputs, and catches that of the new derivation.
@@ -340,7 +297,7 @@ fn derivation_strict(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 
 fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result<Step> {
     let attrs = m.want_attrs(m.local(a, 0))?;
-    let known = symbols(m);
+    let known = m.known;
     let waited = std::mem::replace(&mut state.waiting, NOTHING);
     if waited == FORCED {
         m.pop();
@@ -380,11 +337,14 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
         }
         state.phase = ATTRIBUTES;
     }
+    let sorted = m.in_order(attrs);
     if state.phase == ATTRIBUTES && waited == TEXT {
         // The text of the attribute at hand is in its place.
-        finish_attribute(m, a, attrs, state, &known)?;
+        if let Some((symbol, value, _)) = sorted.get(state.index as usize) {
+            finish_attribute(m, a, attrs, (symbol, value), state)?;
+        }
     }
-    while let Some((symbol, value, _)) = m.sorted_attr(attrs, state.index as usize) {
+    while let Some((symbol, value, _)) = sorted.get(state.index as usize) {
         if state.phase == SPECIAL {
             let value = force!(value);
             if symbol == known.outputs {
@@ -392,7 +352,7 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
                     force!(output);
                 }
             }
-            finish_attribute(m, a, attrs, state, &known)?;
+            finish_attribute(m, a, attrs, (symbol, value), state)?;
             continue;
         }
         if state.phase == ARGUMENTS {
@@ -461,10 +421,10 @@ fn derivation_step(m: &mut Machine, a: &Activation, state: &mut State) -> Result
             return Ok(Step::Run(ops::coerce_to_string, 2));
         }
         m.push(value);
-        finish_attribute(m, a, attrs, state, &known)?;
+        finish_attribute(m, a, attrs, (symbol, value), state)?;
     }
     let texts = m.locals_from(a, 1);
-    build(m, attrs, &texts, *state, &known).map(Step::Done)
+    build(m, attrs, &texts, *state).map(Step::Done)
 }
 
 /// What is said of a derivation in the trace of an error.
@@ -474,7 +434,7 @@ pub(crate) fn describe(m: &mut Machine, a: &Activation) -> Vec<(String, SourceSp
     let Some(attrs) = m.local(a, 0).as_attrs() else {
         return steps;
     };
-    let known = symbols(m);
+    let known = m.known;
     let name = attrs.get(known.name).and_then(Value::as_string);
     let span = |pos: PosId| SourceSpan { start: pos, len: 0 };
     let (Some(name), true) = (name, state.phase != NAME) else {
@@ -517,12 +477,10 @@ fn finish_attribute(
     m: &mut Machine,
     a: &Activation,
     attrs: AttrsRef,
+    (symbol, value): (Symbol, Value),
     state: &mut State,
-    known: &Symbols,
 ) -> Result<()> {
-    let Some((symbol, value, _)) = m.sorted_attr(attrs, state.index as usize) else {
-        return Ok(());
-    };
+    let known = &m.known;
     let special = [
         known.builder,
         known.system,
@@ -554,7 +512,7 @@ fn finish_attribute(
         }
     }
     if state.structured {
-        warn_ineffective(m, attrs, symbol, known);
+        warn_ineffective(m, attrs, symbol);
     }
     state.phase = ATTRIBUTES;
     state.index += 1;
@@ -562,7 +520,7 @@ fn finish_attribute(
 }
 
 /// Attributes that structured ones are without effect beside.
-fn warn_ineffective(m: &mut Machine, attrs: AttrsRef, symbol: Symbol, known: &Symbols) {
+fn warn_ineffective(m: &mut Machine, attrs: AttrsRef, symbol: Symbol) {
     const NAMES: [&[u8]; 6] = [
         b"allowedReferences",
         b"allowedRequisites",
@@ -575,7 +533,7 @@ fn warn_ineffective(m: &mut Machine, attrs: AttrsRef, symbol: Symbol, known: &Sy
         return;
     }
     let drv = attrs
-        .get(known.name)
+        .get(m.known.name)
         .and_then(Value::as_string)
         .map(StringRef::to_text)
         .unwrap_or_default();
@@ -692,13 +650,9 @@ impl Texts {
     }
 }
 
-fn build(
-    m: &mut Machine,
-    attrs: AttrsRef,
-    texts: &[Value],
-    state: State,
-    known: &Symbols,
-) -> Result<Value> {
+fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State) -> Result<Value> {
+    let known = m.known;
+    let sorted = m.in_order(attrs);
     let store = store_dir(m)?;
     // Its texts are put together more than once.
     let size = |v: &Value| v.as_string().map_or(0, |s| s.len());
@@ -724,7 +678,7 @@ fn build(
     let mut ingestion = None;
     let (mut content_addressed, mut impure) = (false, false);
     for (index, text) in texts.iter().enumerate() {
-        let Some((symbol, value, _)) = m.sorted_attr(attrs, index) else {
+        let Some((symbol, value, _)) = sorted.get(index) else {
             break;
         };
         if text.is_null() {

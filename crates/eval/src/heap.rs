@@ -1532,6 +1532,24 @@ impl Shape {
     }
 }
 
+/// The attributes of a set in the order of their names: what [`Machine::in_order`](crate::Machine::in_order) gives. As any
+/// value, it must not be held across what may evaluate or collect.
+#[derive(Clone, Copy, Debug)]
+pub struct InOrder(pub(crate) AttrsRef);
+
+impl InOrder {
+    /// Symbol, value and position of the attribute at an index.
+    #[inline]
+    pub fn get(self, index: usize) -> Option<(Symbol, Value, PosId)> {
+        let shape = self.0.shape();
+        if index >= shape.len() {
+            return None;
+        }
+        let at = shape.order().map_or(index, |o| o[index] as usize);
+        Some((shape.symbol(at), self.0.at(at), self.0.position_at(at)))
+    }
+}
+
 impl Heap {
     pub(crate) fn set_order(&mut self, shape: Shape, order: &[u32]) {
         let p = self.alloc(order.len().div_ceil(2));

@@ -35,7 +35,7 @@ mod suggest;
 mod trace;
 
 pub use error::{Error, ErrorKind, Result};
-pub use heap::{AttrsRef, FunctionRef, ListRef, StringRef};
+pub use heap::{AttrsRef, FunctionRef, InOrder, ListRef, StringRef};
 pub use host::{AddPath, FileType, Host};
 pub use machine::{CancelToken, Machine, Settings};
 pub use native::{Activation, Body, Builtin, Step};

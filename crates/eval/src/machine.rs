@@ -13,8 +13,8 @@ use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::context::{ContextId, Contexts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{
-    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, ListRef, MAX_LAYERS, Origin as SparseOrigin,
-    SPARSE_FROM, Shape, StringRef, ThunkPtr, state,
+    AttrsRef, Callee, EnvPtr, FunctionRef, Heap, InOrder, ListRef, MAX_LAYERS,
+    Origin as SparseOrigin, SPARSE_FROM, Shape, StringRef, ThunkPtr, state,
 };
 use crate::host::{FileType, Host};
 use crate::native::{Activation, Body, Builtin, Resume, Step};
@@ -142,7 +142,7 @@ pub(crate) struct Frame {
 
 const NO_INFO: u32 = u32::MAX;
 
-/// Symbols that the evaluator itself uses.
+/// Symbols that the evaluator itself and its native functions use all the time.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each is the symbol of its name")]
 pub struct Known {
@@ -157,6 +157,18 @@ pub struct Known {
     pub line: Symbol,
     pub column: Symbol,
     pub function_args: Symbol,
+    pub args: Symbol,
+    pub builder: Symbol,
+    pub system: Symbol,
+    pub outputs: Symbol,
+    pub output_hash: Symbol,
+    pub output_hash_algo: Symbol,
+    pub output_hash_mode: Symbol,
+    pub structured_attrs: Symbol,
+    pub ignore_nulls: Symbol,
+    pub content_addressed: Symbol,
+    pub impure: Symbol,
+    pub json: Symbol,
 }
 
 /// Stops an evaluation from another thread.
@@ -279,6 +291,18 @@ impl Machine {
             line: symbols.intern(b"line"),
             column: symbols.intern(b"column"),
             function_args: symbols.intern(b"__functionArgs"),
+            args: symbols.intern(b"args"),
+            builder: symbols.intern(b"builder"),
+            system: symbols.intern(b"system"),
+            outputs: symbols.intern(b"outputs"),
+            output_hash: symbols.intern(b"outputHash"),
+            output_hash_algo: symbols.intern(b"outputHashAlgo"),
+            output_hash_mode: symbols.intern(b"outputHashMode"),
+            structured_attrs: symbols.intern(b"__structuredAttrs"),
+            ignore_nulls: symbols.intern(b"__ignoreNulls"),
+            content_addressed: symbols.intern(b"__contentAddressed"),
+            impure: symbols.intern(b"__impure"),
+            json: symbols.intern(b"__json"),
         };
         Machine {
             heap: Heap::new(settings.memory_limit),
@@ -2627,18 +2651,20 @@ impl Machine {
         order.iter().map(|i| item(*i)).collect()
     }
 
-    /// The attribute at `index` in the order of names; constant time but for the first use of a set's shape.
-    pub fn sorted_attr(&mut self, attrs: AttrsRef, index: usize) -> Option<(Symbol, Value, PosId)> {
+    /// The attributes in the order of their names, to be looked at one by one. Time is constant but for the first use of a
+    /// set's shape.
+    pub fn in_order(&mut self, attrs: AttrsRef) -> InOrder {
         let attrs = self.heap.flat(attrs);
         let shape = attrs.shape();
-        if index >= shape.len() {
-            return None;
-        }
         if shape.order().is_none() && shape.len() > 1 {
             self.sorted_attrs(attrs);
         }
-        let at = shape.order().map_or(index, |o| o[index] as usize);
-        Some((shape.symbol(at), attrs.at(at), attrs.position_at(at)))
+        InOrder(attrs)
+    }
+
+    /// The attribute at `index` in the order of names; constant time but for the first use of a set's shape.
+    pub fn sorted_attr(&mut self, attrs: AttrsRef, index: usize) -> Option<(Symbol, Value, PosId)> {
+        self.in_order(attrs).get(index)
     }
 
     /// The value of the attribute that is at `index` in the order of names.

@@ -1,7 +1,7 @@
 //! JSON text out of strings and numbers.
 
 use super::super::{Error, ErrorKind};
-use nivis_store::escape::may_need_escape;
+use nivis_store::escape::first_escape;
 
 /// Appends an integer.
 pub fn write_int(value: i64, out: &mut Vec<u8>) {
@@ -33,18 +33,15 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     }
     out.reserve(text.len() + 2);
     out.push(b'"');
-    let mut plain = 0;
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        if let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk)
-            && !may_need_escape(*word)
-        {
-            at += word.len();
-            continue;
-        }
-        let i = at;
-        at += 1;
-        let escape: &[u8] = match byte {
+    let mut rest = text;
+    while let Some(at) = find_escaped(rest) {
+        let (plain, from) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = from.split_first() else {
+            break;
+        };
+        rest = after;
+        out.extend_from_slice(match byte {
             b'"' => b"\\\"",
             b'\\' => b"\\\\",
             b'\n' => b"\\n",
@@ -52,20 +49,30 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
             b'\t' => b"\\t",
             8 => b"\\b",
             12 => b"\\f",
-            0..=31 => b"",
-            _ => continue,
-        };
-        out.extend_from_slice(text.get(plain..i).unwrap_or_default());
-        plain = i + 1;
-        if escape.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-        } else {
-            out.extend_from_slice(escape);
-        }
+            byte => {
+                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                continue;
+            }
+        });
     }
-    out.extend_from_slice(text.get(plain..).unwrap_or_default());
+    out.extend_from_slice(rest);
     out.push(b'"');
     Ok(())
+}
+
+/// The place of the first byte that JSON wants escaped.
+#[inline]
+fn find_escaped(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks();
+    for (i, word) in words.iter().enumerate() {
+        if let Some(at) = first_escape(*word) {
+            return Some(i * 8 + at);
+        }
+    }
+    let at = rest
+        .iter()
+        .position(|b| matches!(b, 0..0x20 | b'"' | b'\\'));
+    at.map(|at| words.len() * 8 + at)
 }
 
 fn not_utf8(text: &[u8], error: &std::str::Utf8Error) -> Error {
