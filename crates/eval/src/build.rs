@@ -81,7 +81,7 @@ impl Machine {
     pub fn delay_map_attrs(&mut self, function: Value, attrs: AttrsRef) -> Value {
         let function = function.resolved();
         let mut attrs = attrs.joined();
-        if attrs.depth() > MAX_LAYERS / 2 {
+        if attrs.depth() > MAX_LAYERS * 2 / 3 {
             // The result would soon have too many layers; and this set may be mapped more often.
             attrs = self.heap.flat(attrs);
         }

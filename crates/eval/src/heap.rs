@@ -1622,6 +1622,17 @@ impl AttrsRef {
             None => self,
         }
     }
+    /// Adds the shapes of the flat sets that a set consists of.
+    pub(crate) fn flat_shapes(self, shapes: &mut Vec<Shape>) {
+        match self.layers() {
+            Some((upper, lower)) => {
+                // As deep as there are layers, which are few.
+                upper.flat_shapes(shapes);
+                lower.flat_shapes(shapes);
+            }
+            None => shapes.push(self.shape()),
+        }
+    }
     /// Layers above the lowest.
     pub(crate) fn depth(self) -> usize {
         let set = self.joined();
@@ -1698,6 +1709,10 @@ impl AttrsRef {
                 Value::EMPTY => set.make(i),
                 v => v,
             })
+    }
+    /// Whether it has a name. Logarithmic time.
+    pub fn has(self, symbol: Symbol) -> bool {
+        self.find(symbol).is_some()
     }
     /// Value and position of a name. Logarithmic time.
     pub fn entry(self, symbol: Symbol) -> Option<(Value, PosId)> {

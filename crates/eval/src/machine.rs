@@ -2696,6 +2696,30 @@ impl Machine {
         if left.len_at_most() >= SEARCHED
             && left.len_at_most().max(right.len_at_most()) >= LAYERS_FROM
         {
+            // Package sets are put above other versions of themselves: most of what lies below is hidden then.
+            let mut hiding = Vec::new();
+            right.flat_shapes(&mut hiding);
+            match self.without_hidden(left, &|set| hiding.contains(&set.shape())) {
+                Some(seen) => left = seen,
+                None => return right.value(),
+            }
+            if left.depth() + right.depth() > MAX_LAYERS / 2 {
+                let few = |set: AttrsRef| set.len() < LAYERS_FROM;
+                let seen = self.without_hidden(left, &|set| {
+                    few(set) && set.names().all(|name| right.has(name))
+                });
+                match seen {
+                    Some(seen) => left = seen,
+                    None => return right.value(),
+                }
+            }
+            // Small changes one after another become one, so that layers stay few.
+            while let Some((change, base)) = left.layers()
+                && change.len_at_most() + right.len_at_most() < LAYERS_FROM
+                && let Some(both) = self.update(change, right).as_attrs()
+            {
+                (left, right) = (base, both);
+            }
             self.limit_layers(&mut left, &mut right);
             return self.heap.layered(right, left, None);
         }
@@ -2787,6 +2811,27 @@ impl Machine {
         }
         self.plan = plan;
         v
+    }
+
+    /// A set without those of its layers that are hidden by something above it; `None` if nothing is left.
+    fn without_hidden(
+        &mut self,
+        set: AttrsRef,
+        hidden: &impl Fn(AttrsRef) -> bool,
+    ) -> Option<AttrsRef> {
+        let Some((upper, lower)) = set.layers() else {
+            return (!hidden(set)).then_some(set);
+        };
+        // As deep as there are layers, which are few.
+        let seen = (
+            self.without_hidden(upper, hidden),
+            self.without_hidden(lower, hidden),
+        );
+        match seen {
+            (Some(a), Some(b)) if a.0 == upper.0 && b.0 == lower.0 => Some(set),
+            (Some(a), Some(b)) => self.heap.layered(a, b, None).as_attrs(),
+            (a, b) => a.or(b),
+        }
     }
 
     /// Joins layers until two sets can be put above each other.
