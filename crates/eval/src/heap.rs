@@ -1559,6 +1559,42 @@ impl Heap {
     }
 }
 
+/// Where the attribute of a name is: which of several flat sets, and which index in it; ordered by symbol.
+#[derive(Clone, Copy)]
+struct Place {
+    symbol: Symbol,
+    layer: u32,
+    index: u32,
+}
+
+impl Place {
+    /// The names of two rows, each where the upper one has it, if it does.
+    fn merge(upper: &[Place], lower: &[Place]) -> Vec<Place> {
+        let mut merged = Vec::with_capacity(upper.len() + lower.len());
+        let (mut upper, mut lower) = (upper, lower);
+        while let (Some((a, above)), Some((b, below))) = (upper.split_first(), lower.split_first())
+        {
+            match a.symbol.cmp(&b.symbol) {
+                std::cmp::Ordering::Less => {
+                    merged.push(*a);
+                    upper = above;
+                }
+                std::cmp::Ordering::Greater => {
+                    merged.push(*b);
+                    lower = below;
+                }
+                std::cmp::Ordering::Equal => {
+                    merged.push(*a);
+                    (upper, lower) = (above, below);
+                }
+            }
+        }
+        merged.extend_from_slice(upper);
+        merged.extend_from_slice(lower);
+        merged
+    }
+}
+
 /// A value known to be an attribute set.
 ///
 /// A set is *flat* (a shape and a row of values) or *layered* (one set over another: what `//` makes of large
@@ -1622,16 +1658,45 @@ impl AttrsRef {
             None => self,
         }
     }
-    /// Adds the shapes of the flat sets that a set consists of.
-    pub(crate) fn flat_shapes(self, shapes: &mut Vec<Shape>) {
+    /// Adds the flat sets that a set consists of, the strongest first.
+    pub(crate) fn flat_sets(self, sets: &mut Vec<AttrsRef>) {
         match self.layers() {
             Some((upper, lower)) => {
                 // As deep as there are layers, which are few.
-                upper.flat_shapes(shapes);
-                lower.flat_shapes(shapes);
+                upper.flat_sets(sets);
+                lower.flat_sets(sets);
             }
-            None => shapes.push(self.shape()),
+            None => sets.push(self.joined()),
         }
+    }
+    /// The flat sets of a layered one, and where among them each name is found, by symbol. Merges neighbours until one row
+    /// is left, so that time is O(names · log layers).
+    #[cold]
+    fn merged(self) -> (Vec<AttrsRef>, Vec<Place>) {
+        let mut sets = Vec::new();
+        self.flat_sets(&mut sets);
+        let row = |(layer, set): (usize, &AttrsRef)| {
+            let shape = set.shape();
+            let places = (0..shape.len()).map(|i| Place {
+                symbol: shape.symbol(i),
+                layer: layer as u32,
+                index: i as u32,
+            });
+            places.collect::<Vec<_>>()
+        };
+        let mut rows: Vec<Vec<Place>> = sets.iter().enumerate().map(row).collect();
+        while rows.len() > 1 {
+            let mut next = Vec::with_capacity(rows.len().div_ceil(2));
+            let mut pairs = rows.into_iter();
+            while let Some(upper) = pairs.next() {
+                next.push(match pairs.next() {
+                    Some(lower) => Place::merge(&upper, &lower),
+                    None => upper,
+                });
+            }
+            rows = next;
+        }
+        (sets, rows.pop().unwrap_or_default())
     }
     /// Layers above the lowest.
     pub(crate) fn depth(self) -> usize {
@@ -1672,7 +1737,7 @@ impl AttrsRef {
         if word as u32 != UNCOUNTED {
             return word as u32 as usize;
         }
-        let len = self.names().count();
+        let len = self.merged().1.len();
         write(self.0.addr(), 2, word & !u64::from(UNCOUNTED) | len as u64);
         len
     }
@@ -1898,12 +1963,16 @@ impl Heap {
         if attrs.layers().is_none() {
             return attrs;
         }
-        let len = attrs.len();
-        let shape = self.new_shape_raw(len);
-        let flat = self.attrs_uninit(shape, len);
-        for (i, (symbol, value, pos)) in attrs.iter().enumerate() {
-            shape.set(i, symbol, pos);
-            self.attrs_init(flat, i, value);
+        let (sets, places) = attrs.merged();
+        let shape = self.new_shape_raw(places.len());
+        let flat = self.attrs_uninit(shape, places.len());
+        for (i, place) in places.into_iter().enumerate() {
+            let Some(set) = sets.get(place.layer as usize) else {
+                continue;
+            };
+            let index = place.index as usize;
+            shape.set(i, place.symbol, set.position_at(index));
+            self.attrs_init(flat, i, set.at(index));
         }
         write(attrs.0.addr(), 0, flat.addr() as u64 | JOINED);
         AttrsRef(flat)

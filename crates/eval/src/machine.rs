@@ -2698,8 +2698,9 @@ impl Machine {
         {
             // Package sets are put above other versions of themselves: most of what lies below is hidden then.
             let mut hiding = Vec::new();
-            right.flat_shapes(&mut hiding);
-            match self.without_hidden(left, &|set| hiding.contains(&set.shape())) {
+            right.flat_sets(&mut hiding);
+            let has_shape_of = |set: AttrsRef| hiding.iter().any(|h| h.shape() == set.shape());
+            match self.without_hidden(left, &has_shape_of) {
                 Some(seen) => left = seen,
                 None => return right.value(),
             }
