@@ -52,7 +52,7 @@ pub fn run(common: Common, command: DerivationCommand) -> Result<(), Failure> {
 /// What evaluation fails with; derivations that are not there.
 pub fn show(mut common: Common, args: &ShowArgs) -> Result<(), Failure> {
     let wanted = installable::resolve(&mut common, &args.source, &args.installables)?;
-    let store = store_access::open(&common)?;
+    let store = store_access::open_beside(&common)?;
     let mut paths = derivations(&store, &wanted)?;
     if args.recursive {
         paths = store.closure(&paths)?.into_iter().collect();

@@ -27,7 +27,7 @@ pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
         &args.source,
         std::slice::from_ref(&args.installable),
     )?;
-    let store = store_access::open(&common)?;
+    let store = store_access::open_beside(&common)?;
     for wanted in &wanted {
         let path = match wanted {
             Wanted::Path(path) => path.clone(),

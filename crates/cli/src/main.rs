@@ -20,6 +20,7 @@ mod nix_build;
 mod nix_store;
 mod parse;
 mod path_info;
+mod profile;
 mod progress;
 mod session;
 mod setting_names;

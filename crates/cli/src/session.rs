@@ -208,6 +208,7 @@ pub struct Session {
     pub store: Option<Rc<LazyStore>>,
     show_trace: bool,
     cwd: PathBuf,
+    profile: crate::profile::Running,
 }
 
 impl Session {
@@ -233,8 +234,10 @@ impl Session {
         if let Some(store) = session.store.as_ref().and_then(|store| store.take()) {
             crate::store_access::keep_open(store);
         }
+        let profiled = session.profile.finish(&session.machine);
         match result {
             Ok(value) => {
+                profiled?;
                 session.finish();
                 Ok(value)
             }
@@ -282,6 +285,7 @@ impl Session {
         let around = surroundings(common, &cwd)?;
         let mut machine = Machine::new(Rc::new(around.host), around.settings);
         nivis::builtins::install(&mut machine);
+        let profile = crate::profile::start(settings, &mut machine)?;
         // The first interrupt stops the evaluation cleanly, a second one ends the process.
         let token = machine.cancel_token();
         on_interrupt(move || token.cancel());
@@ -294,6 +298,7 @@ impl Session {
             store: around.store,
             show_trace,
             cwd,
+            profile,
         })
     }
 

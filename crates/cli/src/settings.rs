@@ -133,9 +133,6 @@ impl Settings {
                 .insert(place.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
         }
-        if resolved == "warn-short-path-literals" && bool_of(value) == Some(true) {
-            self.set("lint-short-path-literals", "warn", source)?;
-        }
         let fits = if NUMBERS.contains(&resolved) {
             bytes_of(value).is_some()
         } else if resolved == "max-jobs" {

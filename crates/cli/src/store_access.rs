@@ -102,6 +102,18 @@ pub fn open_for(common: &Common, wanted: &[Wanted]) -> Result<Arc<LocalStore>, F
     Ok(store)
 }
 
+/// The open store, for looking at what was evaluated: derivations of another store can be read.
+///
+/// # Errors
+/// When one of the stores cannot be opened.
+pub fn open_beside(common: &Common) -> Result<Arc<LocalStore>, Failure> {
+    let store = open(common)?;
+    if let Some(other) = evaluated_in(common)? {
+        store.read_derivations_from(other);
+    }
+    Ok(store)
+}
+
 /// The store, not open yet.
 ///
 /// # Errors
@@ -310,7 +322,7 @@ fn x86_levels() -> impl Iterator<Item = &'static str> {
 
 /// What this machine can do for builds that ask for it.
 fn default_system_features() -> BTreeSet<String> {
-    let mut features: BTreeSet<String> = ["nixos-test", "benchmark", "big-parallel", "uid-range"]
+    let mut features: BTreeSet<String> = ["nixos-test", "benchmark", "big-parallel"]
         .map(String::from)
         .into();
     let kvm = nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK;

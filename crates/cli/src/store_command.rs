@@ -181,7 +181,7 @@ impl PathsArgs {
             return Ok((store_access::open(common)?, Vec::new()));
         }
         let wanted = installable::resolve(common, &self.source, &args)?;
-        let store = store_access::open(common)?;
+        let store = store_access::open_beside(common)?;
         let mut paths = if self.derivation {
             derivations(&store, &wanted)?
         } else {
@@ -270,7 +270,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
         StoreCommand::Dump { path, source } => {
             let args = [path];
             let wanted = installable::resolve(&mut common, &source, &args)?;
-            let store = store_access::open(&common)?;
+            let store = store_access::open_beside(&common)?;
             for path in installable::paths(&store, &wanted)? {
                 store.query_path_info(&path)?;
                 crate::nar_command::dump(&store.real_path(&path), false)?;

@@ -119,6 +119,12 @@ fn machine_settings(
 
 fn lint(settings: &Settings, name: &str) -> Lint {
     match settings.get(name) {
+        // The older name of the setting.
+        None if name == "lint-short-path-literals"
+            && settings.switch("warn-short-path-literals") == Some(true) =>
+        {
+            Lint::Warn
+        }
         Some("warn") => Lint::Warn,
         Some("fatal") => Lint::Fatal,
         _ => Lint::Ignore,

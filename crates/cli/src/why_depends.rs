@@ -50,7 +50,7 @@ pub fn run(mut common: Common, args: &WhyArgs) -> Result<(), Failure> {
     };
     let package = resolve(&both[0])?;
     let dependency = resolve(&both[1])?;
-    let store = store_access::open(&common)?;
+    let store = store_access::open_beside(&common)?;
     if !args.derivation {
         let settings = store_access::build_settings(&common)?;
         store_access::build(&store, settings, &package, BuildMode::Normal)?;

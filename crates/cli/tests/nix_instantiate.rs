@@ -487,15 +487,96 @@ fn statistics() {
 }
 
 #[test]
-fn settings_without_effect_are_accepted() {
+fn calls_are_traced_and_sampled() {
     let dir = Folder::new();
-    for (name, value) in [
-        ("trace-function-calls", "true"),
-        ("eval-profiler", "flamegraph"),
-    ] {
-        let args = ["--eval", "--option", name, value, "-E", "(x: x) 1"];
-        assert_eq!(dir.nix_instantiate_with(&args, &[], "").quiet(), "1\n");
-    }
+    let traced = |expr: &str| {
+        let args = ["--eval", "--strict", "--trace-function-calls", "-E", expr];
+        let outcome = dir.nix_instantiate_with(&args, &[], "");
+        let lines = outcome.err.lines();
+        lines
+            .filter_map(|line| {
+                let (line, time) = line.rsplit_once(" at ")?;
+                assert!(time.parse::<u128>().is_ok(), "{line} {time}");
+                let line = line.strip_prefix("function-trace ")?;
+                Some(line.replace("«string»:", ""))
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        traced("let f = x: if x == 0 then 0 else f (x - 1); in f 1"),
+        ["entered 1:48", "entered 1:34", "exited 1:34", "exited 1:48"]
+    );
+    // Errors end calls as well, innermost first; a call that a builtin makes is where its function is.
+    assert_eq!(
+        traced("builtins.tryEval (map (x: throw x) [ \"a\" ])"),
+        [
+            "entered 1:1",
+            "entered 1:19",
+            "exited 1:19",
+            "exited 1:1",
+            "entered 1:24",
+            "entered 1:27",
+            "exited 1:27",
+            "exited 1:24",
+        ]
+    );
+    assert_eq!(traced("(x: y: x) 1"), ["entered 1:1", "exited 1:1"]);
+    assert_eq!(traced("1 2"), ["entered 1:1", "exited 1:1"]);
+
+    let sampled = |expr: &str| {
+        let args = [
+            "--eval",
+            "--eval-profiler",
+            "flamegraph",
+            "--eval-profiler-frequency",
+            "0",
+            "--eval-profile-file",
+            "profile",
+            "-E",
+            expr,
+        ];
+        dir.nix_instantiate_with(&args, &[], "");
+        let text = std::fs::read_to_string(dir.path().join("profile")).unwrap_or_default();
+        text.replace("«string»:", "")
+    };
+    assert_eq!(
+        sampled("let a = builtins.all (let f = x: x; in f); in a [ true true ]"),
+        "1:9:primop all 1\n1:47:primop all 1\n1:47:primop all;1:31:f 2\n"
+    );
+    assert_eq!(
+        sampled("{ __functor = x: arg: arg; } 1"),
+        "1:1:functor 1\n1:1:functor;1:3 1\n"
+    );
+    assert_eq!(
+        sampled("builtins.derivationStrict { name = \"some\" + \"thing\"; }"),
+        "1:1:primop derivationStrict:something 1\n"
+    );
+    assert_eq!(
+        sampled("builtins.tryEval (throw \"x\")"),
+        "1:1:primop tryEval 1\n1:1:primop tryEval;1:19:primop throw 1\n"
+    );
+    // Operators are no calls.
+    assert_eq!(sampled("1 - 2 < 3"), "");
+    let unwritten = [
+        "--eval",
+        "--eval-profiler",
+        "flamegraph",
+        "--eval-profile-file",
+        "/no/where",
+        "-E",
+        "1",
+    ];
+    assert!(
+        dir.nix_instantiate(&unwritten)
+            .error()
+            .contains("opening file '/no/where'")
+    );
+    let unknown = ["--eval", "--eval-profiler", "bogus", "-E", "1"];
+    assert!(
+        dir.nix_instantiate(&unknown)
+            .error()
+            .contains("'eval-profiler'")
+    );
 }
 
 #[test]

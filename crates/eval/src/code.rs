@@ -76,6 +76,10 @@ pub(crate) enum Op {
     Call(u16),
     /// Pop the function, call it with the arguments below.
     CallRest(u16),
+    /// Like `Call`, in a frame of its own, while somebody observes calls.
+    ObservedCall(u16),
+    /// The call that this frame stands for ends.
+    CallEnd,
     /// Jump by a distance from this op.
     Jump(i32),
     /// Pop a Boolean; jump when it is false.

@@ -707,7 +707,12 @@ impl Compiler<'_, '_> {
                     for arg in group {
                         self.delayed(unit, *arg, None)?;
                     }
-                    self.emit_at(unit, Op::Call(group.len() as u16), e);
+                    let n = group.len() as u16;
+                    let call = match self.machine.observed {
+                        None => Op::Call(n),
+                        Some(_) => Op::ObservedCall(n),
+                    };
+                    self.emit_at(unit, call, e);
                 }
             }
             Expr::List(items) => {

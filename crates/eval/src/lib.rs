@@ -12,6 +12,7 @@
 //! for the file → [`machine::Machine::force`] → values, which [`mod@print`] and the builtins read. Errors come
 //! back as [`error::Error`] with positions that [`position::SourceMap`] resolves.
 
+pub mod calls;
 pub mod context;
 pub mod error;
 pub mod heap;

@@ -238,6 +238,10 @@ pub struct Machine {
     /// Steps left, when limited.
     fuel: Option<u64>,
     call_ops: Box<[[Op; 2]]>,
+    /// The same for calls that thunks stand for.
+    pub(crate) apply_ops: Box<[[Op; 2]; 3]>,
+    /// Who is told of calls.
+    pub(crate) observed: Option<Box<crate::calls::Observed>>,
     rest_ops: Box<[[Op; 2]]>,
     select_ops: Box<[Op; 3]>,
     exit_ops: Box<[Op; 1]>,
@@ -264,7 +268,7 @@ pub(crate) const INTERN_UP_TO: usize = 64;
 /// Files of at most this many bytes leave their buffers to the next file.
 const KEEP_BUFFERS_OF: usize = 1 << 17;
 /// Arguments that one call instruction can take.
-const MAX_ARGS: usize = 640;
+pub(crate) const MAX_ARGS: usize = 640;
 
 enum Called {
     /// Frames are arranged; continue with the top one.
@@ -335,6 +339,8 @@ impl Machine {
             call_ops: (0..MAX_ARGS)
                 .map(|n| [Op::Call(n as u16), Op::Return])
                 .collect(),
+            apply_ops: Box::new([0, 1, 2].map(|n| [Op::Call(n), Op::Return])),
+            observed: None,
             rest_ops: (0..MAX_ARGS)
                 .map(|n| [Op::CallRest(n as u16), Op::Return])
                 .collect(),
@@ -551,8 +557,12 @@ impl Machine {
                     return Ok(v);
                 }
                 Err(error) => match self.unwind(error, floor + 1) {
-                    None => result = Ok(()),
+                    None => {
+                        self.leave_observed(self.frames.len());
+                        result = Ok(());
+                    }
                     Some(error) => {
+                        self.leave_observed(floor);
                         self.frames.truncate(floor);
                         self.stack.truncate(height);
                         return Err(error);
@@ -979,6 +989,11 @@ impl Machine {
         });
     }
 
+    /// Arranges for ops without an environment to run.
+    pub(crate) fn push_ops(&mut self, ops: *const Op) {
+        self.push_code(ops, EnvPtr::NONE, ThunkPtr::NONE, 0);
+    }
+
     fn push_native(&mut self, resume: Resume, locals: usize, info: u32) -> Result<()> {
         let depth = self.depth() + 1;
         if depth > self.settings.max_call_depth {
@@ -1042,7 +1057,7 @@ impl Machine {
                 self.stack.push(Value(thunk.payload()));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
                 self.push_code(
-                    self.call_ops[1].as_ptr(),
+                    self.apply_ops[1].as_ptr(),
                     EnvPtr::NONE,
                     thunk,
                     flags | flag::APPLY1,
@@ -1057,7 +1072,7 @@ impl Machine {
                 self.stack.push(attrs.at(index));
                 thunk.set_head(pointer | state::BLACKHOLE_OTHER);
                 let flags = flags | flag::APPLY_ATTR;
-                self.push_code(self.call_ops[2].as_ptr(), EnvPtr::NONE, thunk, flags);
+                self.push_code(self.apply_ops[2].as_ptr(), EnvPtr::NONE, thunk, flags);
             }
             state::SELECT => {
                 self.stack.push(value);
@@ -1293,6 +1308,23 @@ impl Machine {
                 self.push_code(ops.as_ptr(), EnvPtr::NONE, ThunkPtr::NONE, 0);
                 self.enter_thunk(thunk, flag::DISCARD)
             }
+        }
+    }
+
+    /// The same, and tells who observes calls. What is called is evaluated first.
+    #[cold]
+    fn begin_observed_call(&mut self, n: usize) -> Result<()> {
+        match self.apply_ops.get(n) {
+            Some(ops) => {
+                let ops = ops.as_ptr();
+                self.push_ops(ops);
+                Ok(())
+            }
+            // No builtin calls a function with so many arguments and looks at what it is.
+            None => match self.enter_observed(n, PosId::NONE)? {
+                None => Ok(()),
+                Some(_) => self.begin_call(n),
+            },
         }
     }
 
@@ -1535,12 +1567,16 @@ impl Machine {
                 };
                 self.deliver(v)
             }
+            Step::Call(n) if self.observed.is_some() => self.begin_observed_call(n as usize),
             Step::Call(n) => self.begin_call(n as usize),
             Step::TailCall(n) => {
                 let from = self.stack.len() - n as usize - 1;
                 self.stack.drain(base..from);
                 self.frames.pop();
-                self.begin_call(n as usize)
+                match self.observed {
+                    None => self.begin_call(n as usize),
+                    Some(_) => self.begin_observed_call(n as usize),
+                }
             }
             Step::Run(resume, n) => self.push_native(resume, n as usize, NO_INFO),
             Step::TailRun(resume, n) => {
@@ -1928,6 +1964,15 @@ impl Machine {
                         }
                     }
                 }
+                Op::ObservedCall(n) => {
+                    let place = self.tables.span(ip.wrapping_sub(1)).unwrap_or_default();
+                    save!();
+                    if let Some(thunk) = self.enter_observed(n as usize, place.start)? {
+                        retry!(thunk);
+                    }
+                    load!();
+                }
+                Op::CallEnd => self.leave_observed(self.frames.len() - 1),
                 Op::CallRest(n) => {
                     let at = self.stack.len() - n as usize - 1;
                     self.stack[at..].rotate_right(1);

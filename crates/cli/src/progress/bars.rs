@@ -213,8 +213,8 @@ impl Bars {
         if self.total.is_hidden() {
             self.total = self.all.insert(0, ProgressBar::new(expected));
             self.total.set_style(style(&format!(
-                "{{bar:16.cyan}} {{elapsed:>4}} {{msg:{}!}}",
-                room(22)
+                "{{bar:12.cyan}} {{elapsed:>4}} {{msg:{}!}}",
+                room(18)
             )));
             self.total.enable_steady_tick(Duration::from_millis(500));
         }

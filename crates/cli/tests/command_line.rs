@@ -1,0 +1,313 @@
+//! Where the command line differs from that of C++ Nix, as `docs/compatibility.md` lists it, and usage that fails.
+
+mod common;
+
+use common::Folder;
+
+/// Settings for a store in the test's folder, with builds in the open.
+fn settings(dir: &Folder) -> Vec<(&'static str, String)> {
+    let below = |name: &str| dir.path().join(name).display().to_string();
+    vec![
+        ("NIX_STORE_DIR", below("store")),
+        ("NIX_STATE_DIR", below("state")),
+        ("NIX_LOG_DIR", below("log")),
+        ("PATH", "/bin:/usr/bin".to_string()),
+        (
+            "NIX_CONFIG",
+            "build-users-group =\nsandbox = false\n".to_string(),
+        ),
+    ]
+}
+
+fn run(dir: &Folder, name: &str, args: &[&str]) -> common::Outcome {
+    let env = settings(dir);
+    let env: Vec<(&str, &str)> = env.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    dir.named(name, args, &env, "")
+}
+
+#[test]
+fn other_stores_are_refused() {
+    let dir = Folder::new();
+    let path = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-foo";
+    for (uri, scheme) in [
+        ("daemon", "unix"),
+        ("ssh-ng://host", "ssh-ng"),
+        ("https://cache.nixos.org", "https"),
+        ("file:///cache", "file"),
+        ("local-overlay://", "local-overlay"),
+    ] {
+        let outcome = dir.nivis(&["path-info", "--store", uri, path]);
+        let wanted = format!("error: don't know how to open Nix store with scheme '{scheme}'");
+        assert_eq!(outcome.error(), wanted);
+        // Evaluation that writes nothing needs no store.
+        let outcome = dir.nivis(&["eval", "--store", uri, "-E", "1 + 1"]);
+        assert_eq!(outcome.quiet(), "2\n");
+    }
+    assert_eq!(
+        dir.nivis(&["path-info", "--store", "bogus", path]).error(),
+        "error: Cannot parse Nix store 'bogus'"
+    );
+}
+
+#[test]
+fn what_is_evaluated_and_what_is_built_may_be_in_two_stores() {
+    let dir = Folder::new();
+    dir.write("source", "text\n").write(
+        "default.nix",
+        r#"let sh = name: script: derivation {
+             inherit name;
+             system = builtins.currentSystem;
+             builder = "/bin/sh";
+             args = [ "-c" script ];
+             source = ./source;
+           };
+           in {
+             a = sh "a" "read line < $source; echo $line > $out";
+             read = builtins.readFile (sh "b" "echo built > $out");
+           }"#,
+    );
+    let other = dir.path().join("other").display().to_string();
+    let eval = |args: &[&str]| {
+        let args = [args, &["-f", "default.nix", "--eval-store", &other]].concat();
+        run(&dir, "nivis", &args)
+    };
+    let built = eval(&["build", "a", "--no-link", "--print-out-paths"]);
+    assert_eq!(built.status, 0, "{built:?}");
+    let out = dir.path().join("store").join(
+        std::path::Path::new(built.out.trim())
+            .file_name()
+            .unwrap_or_default(),
+    );
+    assert_eq!(std::fs::read_to_string(out).ok().as_deref(), Some("text\n"));
+    // Derivations stay where they were evaluated; sources are where they are needed.
+    let there = |place: &str, end: &str| {
+        let entries = std::fs::read_dir(dir.path().join(place)).into_iter();
+        let mut names = entries.flatten().flatten().map(|e| e.file_name());
+        names.any(|n| n.to_string_lossy().ends_with(end))
+    };
+    let logical = format!("other{}", dir.path().join("store").display());
+    for (end, evaluated, in_store) in [
+        ("-a.drv", true, false),
+        ("-source", true, true),
+        ("-a", false, true),
+    ] {
+        let found = there(&logical, end) || there("other/nix/store", end);
+        assert_eq!((found, there("store", end)), (evaluated, in_store), "{end}");
+    }
+    assert_eq!(eval(&["path-info", "a"]).out, built.out);
+    let shown = eval(&["derivation", "show", "a"]);
+    assert!(shown.out.contains("\"name\":\"a\""), "{shown:?}");
+    // What evaluation reads is built in the store and copied to where it is read.
+    let read = eval(&["eval", "read", "--raw"]);
+    assert_eq!((read.status, read.out.as_str()), (0, "built\n"), "{read:?}");
+    assert!(there("store", "-b"));
+    // A store that keeps nothing does for evaluation.
+    let args = [
+        "eval",
+        "-f",
+        "default.nix",
+        "a.name",
+        "--eval-store",
+        "dummy://",
+    ];
+    assert_eq!(run(&dir, "nivis", &args).quiet(), "\"a\"\n");
+}
+
+#[test]
+fn flags_about_fetching_are_accepted() {
+    let dir = Folder::new();
+    let flags = ["--offline", "--refresh", "--fallback"];
+    let args = [
+        &["eval"],
+        &flags[..],
+        &["--override-flake", "a", "b", "-E", "1"],
+    ]
+    .concat();
+    assert_eq!(dir.nivis(&args).quiet(), "1\n");
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    let dir = Folder::new();
+    for args in [
+        &["--serve"][..],
+        &["--generate-binary-cache-key", "a", "b", "c"],
+    ] {
+        let outcome = run(&dir, "nix-store", args);
+        assert_eq!(outcome.error(), "error: no operation specified", "{args:?}");
+    }
+    for flag in ["--run-env", "--pure"] {
+        let outcome = run(&dir, "nix-build", &[flag]);
+        assert!(outcome.error().contains("nix-shell"), "{outcome:?}");
+    }
+    for name in ["nix-shell", "nix-env", "nix-channel", "nix-copy-closure"] {
+        let outcome = run(&dir, name, &[]);
+        assert_eq!(
+            outcome.error(),
+            format!("error: there is no command '{name}' here")
+        );
+    }
+    for command in ["flake", "profile", "develop", "repl", "daemon"] {
+        let outcome = run(&dir, "nix", &[command]);
+        let wanted = format!("error: '{command}' is not a recognised command");
+        assert_eq!(outcome.error(), wanted);
+    }
+}
+
+#[test]
+fn commands_need_no_experimental_feature() {
+    let dir = Folder::new();
+    let args = ["--experimental-features", "", "eval", "--expr", "1"];
+    assert_eq!(run(&dir, "nix", &args).quiet(), "1\n");
+    // Settings do.
+    let outcome = run(&dir, "nix", &["config", "show", "--impure-env", "A=b"]);
+    assert!(
+        outcome
+            .error()
+            .contains("'configurable-impure-env' is disabled"),
+        "{outcome:?}"
+    );
+    let env = [("NIX_CONFIG", "impure-env = A=b\n")];
+    let outcome = dir.named("nix", &["config", "show", "impure-env"], &env, "");
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome
+            .err
+            .starts_with("warning: Ignoring setting 'impure-env' because experimental feature"),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome.err.contains("could not find setting 'impure-env'"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn features_that_are_not_there_are_asked_for_in_vain() {
+    let dir = Folder::new();
+    for feature in ["recursive-nix", "uid-range"] {
+        let expr = format!(
+            r#"derivation {{
+                 name = "n"; system = builtins.currentSystem; builder = "/bin/sh";
+                 args = [ "-c" "echo > $out" ]; requiredSystemFeatures = [ "{feature}" ];
+               }}"#
+        );
+        let outcome = run(&dir, "nix-build", &["--no-out-link", "-E", &expr]);
+        assert_eq!(outcome.status, 100, "{outcome:?}");
+        assert!(
+            outcome.err.contains("Reason: missing system features"),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome
+                .err
+                .contains(&format!("Required features: {{{feature}}}")),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn signatures_are_not_looked_at() {
+    let dir = Folder::new();
+    dir.write("file", "text\n");
+    let added = run(&dir, "nix-store", &["--add", "file"]);
+    let expr = r#"derivation { name = "n"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }"#;
+    let built = run(&dir, "nix-build", &["--no-out-link", "-E", expr]);
+    assert_eq!((added.status, built.status), (0, 0), "{added:?} {built:?}");
+    let place = |outcome: &common::Outcome| {
+        let path = outcome
+            .out
+            .trim()
+            .replace("/pwd", &dir.path().display().to_string());
+        path.to_string()
+    };
+    let (added, built) = (place(&added), place(&built));
+    let verify = |args: &[&str]| run(&dir, "nivis", &[&["store", "verify"], args].concat()).status;
+    // What was built here is trusted unless signatures are asked for, as there are none that count; what has a content
+    // address needs none.
+    assert_eq!(verify(&[&added, &built]), 0);
+    assert_eq!(verify(&["--sigs-needed", "1", &added]), 0);
+    assert_eq!(verify(&["--sigs-needed", "1", &built]), 2);
+    assert_eq!(verify(&["--sigs-needed", "1", "--no-trust", &built]), 0);
+}
+
+#[test]
+fn usage_errors_have_the_words_of_nix() {
+    let dir = Folder::new();
+    let first = |args: &[&str]| {
+        let outcome = run(&dir, "nix", args);
+        assert!(
+            outcome
+                .err
+                .ends_with("Try 'nix --help' for more information.\n"),
+            "{outcome:?}"
+        );
+        outcome.error().to_string()
+    };
+    assert_eq!(
+        first(&["build", "--bogus"]),
+        "error: unrecognised flag '--bogus'"
+    );
+    assert_eq!(first(&["log", "a", "b"]), "error: unexpected argument 'b'");
+    assert_eq!(first(&["log"]), "error: more arguments are required");
+    assert_eq!(
+        first(&["bogus"]),
+        "error: 'bogus' is not a recognised command"
+    );
+    assert_eq!(first(&[]), "error: no subcommand specified");
+    assert!(first(&["hash"]).starts_with("error: nix hash requires a sub-command."));
+    let near = run(&dir, "nix", &["buil"]);
+    assert!(near.err.contains("Did you mean build?"), "{near:?}");
+    let wrong = dir.named(
+        "nix",
+        &["config", "show"],
+        &[("NIX_CONFIG", "cores = x\n")],
+        "",
+    );
+    assert_eq!(
+        wrong.error(),
+        "error: setting 'cores' has invalid value 'x'"
+    );
+    let unknown = dir.named(
+        "nix",
+        &["config", "show", "cores"],
+        &[("NIX_CONFIG", "bogus = x\n")],
+        "",
+    );
+    assert_eq!((unknown.status, unknown.out.as_str()), (0, "0\n"));
+    assert_eq!(unknown.err, "warning: unknown setting 'bogus'\n");
+}
+
+#[test]
+fn json_is_for_people_on_request() {
+    let dir = Folder::new();
+    let json = |flag: &str| {
+        let args = ["eval", "--json", flag, "--expr", "{ a.b = [ 1 ]; }"];
+        dir.nivis(&args).quiet().to_string()
+    };
+    assert_eq!(json("--no-pretty"), "{\"a\":{\"b\":[1]}}\n");
+    let pretty = "{\n  \"a\": {\n    \"b\": [\n      1\n    ]\n  }\n}\n";
+    assert_eq!(json("--pretty"), pretty);
+}
+
+#[test]
+fn links_lead_into_the_store() {
+    let dir = Folder::new();
+    dir.write("folder/sub/file", "text\n");
+    let added = run(&dir, "nix-store", &["--add", "folder"]);
+    let target = added
+        .out
+        .trim()
+        .replace("/pwd", &dir.path().display().to_string());
+    assert!(std::os::unix::fs::symlink(target, dir.path().join("result")).is_ok());
+    let cat = run(&dir, "nivis", &["store", "cat", "./result/sub/file"]);
+    assert_eq!(cat.quiet(), "text\n");
+    let ls = run(&dir, "nivis", &["store", "ls", "./result/sub"]);
+    assert_eq!(ls.quiet(), "./file\n");
+    let outside = run(&dir, "nivis", &["store", "cat", "./folder/sub/file"]);
+    assert_eq!(
+        outside.error(),
+        "error: path './folder/sub/file' is not in the Nix store"
+    );
+}
