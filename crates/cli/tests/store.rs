@@ -477,6 +477,8 @@ fn old_generations_of_profiles() {
         w.ok("nix-collect-garbage", &[]);
         assert!(w.exists(&a) && w.exists(&b));
         // Nothing is that old.
+        let soon = w.run("nix-collect-garbage", &["--delete-older-than", "soon"]);
+        assert!(soon.error().contains("invalid number of days"), "{soon:?}");
         w.ok("nix-collect-garbage", &["--delete-older-than", "1d"]);
         assert!(w.exists(&a) && w.exists(&b));
         w.ok("nivis", &["gc", "--delete-old", "--dry-run"]);
