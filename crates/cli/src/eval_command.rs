@@ -11,7 +11,13 @@ use std::path::Path;
 #[derive(Args)]
 pub struct EvalArgs {
     /// An expression
-    #[arg(short = 'E', long, value_name = "EXPR", conflicts_with = "file")]
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "EXPR",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     expr: Option<String>,
     /// A file, a folder, `<NAME>` of the search path, or - for standard input
     #[arg(short, long)]
@@ -23,10 +29,10 @@ pub struct EvalArgs {
     #[arg(short = 'A', long = "attr", value_name = "ATTRIBUTE")]
     attr: Vec<String>,
     /// Call this function with the value
-    #[arg(long, value_name = "EXPR")]
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     apply: Option<String>,
     /// Print JSON
-    #[arg(long, conflicts_with_all = ["raw", "write_to"])]
+    #[arg(long, conflicts_with = "write_to")]
     json: bool,
     /// Print a string as it is
     #[arg(long, conflicts_with = "write_to")]
@@ -49,6 +55,11 @@ pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Fail
             ));
         }
         args.file = Some(args.attrs.remove(0));
+    }
+    if args.raw && args.json {
+        return Err(Failure::Usage(
+            "--raw and --json are mutually exclusive".to_string(),
+        ));
     }
     // Evaluation of files is never pure; that of an expression is unless told otherwise.
     if args.file.is_some() {

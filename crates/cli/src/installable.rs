@@ -19,7 +19,13 @@ use std::rc::Rc;
 #[derive(Args, Clone, Debug, Default)]
 pub struct SourceArgs {
     /// An expression, whose attributes the arguments are
-    #[arg(short = 'E', long, value_name = "EXPR", conflicts_with = "file")]
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "EXPR",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     pub expr: Option<String>,
     /// A file, whose attributes the arguments are; - for standard input
     #[arg(short, long)]
@@ -157,12 +163,18 @@ fn attribute(
 ) -> Result<(), Failure> {
     let args = session.args;
     let m = &mut session.machine;
-    let store = &session.store;
     let found = find_along(m, args, value, path)?;
-    let found = m.force(found)?;
+    let mut found = m.force(found)?;
     let kept = m.root(found);
+    if found.type_of() == Type::Path {
+        let copy =
+            session.expression("path: builtins.path { inherit path; name = \"source\"; }")?;
+        let m = &mut session.machine;
+        found = m.call(copy, &[m.rooted(kept)])?;
+    }
+    let store = &session.store;
+    let m = &mut session.machine;
     let single = match found.type_of() {
-        Type::Path => Some(single_path(m, store, found)?),
         Type::String => Some(single_string(m, store, found)?),
         _ => None,
     };
@@ -197,14 +209,6 @@ fn attribute(
     }
     m.unroot(kept);
     Ok(())
-}
-
-fn single_path(m: &mut Machine, store: &MaybeStore, value: Value) -> Result<Wanted, Failure> {
-    let path = value
-        .as_path()
-        .ok_or_else(|| Error::type_error("a path was expected"))?;
-    let copied = ops::copy_to_store(m, path)?;
-    single_string(m, store, copied)
 }
 
 /// The store that evaluation works on, if it keeps anything.

@@ -367,7 +367,12 @@ impl Session {
         let text = format!("<{name}>");
         let cwd = self.cwd.clone();
         let value = m.load_text(text.as_bytes(), Origin::Text("string".into()), &cwd)?;
-        let value = m.force(value)?;
+        // The place of the name would be one in a text that nobody wrote.
+        let missing = |e: &Error| e.message().contains("was not found in the Nix search path");
+        let value = match m.force(value) {
+            Err(e) if missing(&e) => return Err(Failure::Other(e.message().to_string())),
+            value => value?,
+        };
         match value.as_path() {
             Some(p) => Ok(nivis::eval::machine::bytes_path(p.bytes()).to_path_buf()),
             None => Err(Failure::Eval(m.expected(nivis::eval::Type::Path, value))),

@@ -10,7 +10,7 @@ use nivis::keeper::{LazyStore, LocalKeeper};
 use nivis::store::StoreDir;
 use nivis_store::build::events::Observer;
 use nivis_store::local::StoreConfig;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -75,14 +75,6 @@ fn machine_settings(
                 Some((prefix, path)) => (prefix.to_string(), path.to_string()),
                 None => (String::new(), element),
             };
-            let path = if crate::settings::is_pseudo_url(&path) || path.starts_with("flake:") {
-                path
-            } else {
-                let joined = cwd.join(&path);
-                let canonical =
-                    nivis::eval::machine::canonical_path(joined.as_os_str().as_encoded_bytes());
-                String::from_utf8_lossy(&canonical).into_owned()
-            };
             nix_path.push((prefix, path));
         }
     }
@@ -105,7 +97,13 @@ fn machine_settings(
             .unwrap_or_else(|| defaults.store_dir.clone()),
         allowed_paths: nix_path
             .iter()
-            .map(|(_, path)| PathBuf::from(path))
+            .filter(|(_, path)| !crate::settings::is_pseudo_url(path))
+            .map(|(_, path)| {
+                let joined = cwd.join(path);
+                let canonical =
+                    nivis::eval::machine::canonical_path(joined.as_os_str().as_encoded_bytes());
+                nivis::eval::machine::bytes_path(&canonical).to_path_buf()
+            })
             .collect(),
         nix_path,
         lints: Lints {
