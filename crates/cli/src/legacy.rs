@@ -8,18 +8,60 @@ use crate::nivis_command::help_of;
 use crate::nix_build;
 use crate::nix_store;
 use crate::progress::LogFormat;
-use crate::session::{Common, Failure, report_plain};
+use crate::session::{Common, Failure, print, report_plain};
+use crate::settings::{system_file, user_files};
+use crate::store_access;
 use nivis::builtins::NIX_VERSION;
 
 /// Runs an older command; what failed is reported here. The process's status.
 pub fn run(name: &str, args: impl Iterator<Item = String>) -> i32 {
     let args: Vec<String> = args.collect();
     if args.iter().any(|a| a == "--version") {
-        println!("{name} (Nix) {NIX_VERSION}");
-        return 0;
+        return version(name, args);
     }
     let help = args.iter().any(|a| a == "--help");
     match dispatch(name, args, help) {
+        Ok(()) => 0,
+        Err(failure) => {
+            report_plain(&failure, name);
+            failure.status()
+        }
+    }
+}
+
+/// Prints the version of Nix that the command stands for; with `--verbose`, also where it looks for things.
+pub fn version(name: &str, args: Vec<String>) -> i32 {
+    let shown = || -> Result<String, Failure> {
+        let mut common = Common::load()?;
+        Arguments::new(args).all(&mut common)?;
+        let mut text = format!("{name} (Nix) {NIX_VERSION}\n");
+        if common.louder > 0 {
+            let build = store_access::build_settings(&common)?;
+            let platforms: Vec<String> = build.extra_platforms.into_iter().collect();
+            let users: Vec<String> = user_files()
+                .iter()
+                .map(|f| f.display().to_string())
+                .collect();
+            text.push_str(&format!("System type: {}\n", build.system));
+            text.push_str(&format!(
+                "Additional system types: {}\n",
+                platforms.join(", ")
+            ));
+            text.push_str(&format!(
+                "System configuration file: {}\nUser configuration files: {}\n",
+                system_file().display(),
+                users.join(":")
+            ));
+            let store = store_access::config(&common)?;
+            text.push_str(&format!(
+                "Store directory: {}\nState directory: {}\n",
+                store.store_dir,
+                store.state_dir.display()
+            ));
+        }
+        Ok(text)
+    };
+    match shown().and_then(|text| print(text.as_bytes())) {
         Ok(()) => 0,
         Err(failure) => {
             report_plain(&failure, name);

@@ -18,7 +18,6 @@ use crate::store_command::{self, StoreCommand};
 use crate::usage;
 use crate::why_depends::{self, WhyArgs};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use nivis::builtins::NIX_VERSION;
 use std::path::Path;
 
 #[derive(Parser)]
@@ -150,6 +149,10 @@ fn command() -> clap::Command {
 /// Runs the command under the name `nivis` or `nix`; what failed is reported here. The process's status.
 pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
     let nix = name == "nix";
+    let args: Vec<String> = args.collect();
+    if nix && args.iter().any(|a| a == "--version") {
+        return crate::legacy::version(name, args);
+    }
     let mut common = match Common::load() {
         Ok(common) => common,
         Err(e) => return failed(&e.into(), name),
@@ -159,10 +162,6 @@ pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
         Err(e) => return failed(&e.into(), name),
     };
     common.start_reporter(LogFormat::Bar);
-    if nix && rest.first().is_some_and(|a| a == "--version") {
-        println!("nix (Nix) {NIX_VERSION}");
-        return 0;
-    }
     if nix {
         old_names(&rest);
     }

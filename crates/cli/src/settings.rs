@@ -42,8 +42,7 @@ impl Settings {
                 .values
                 .insert("abort-on-warn".into(), ("true".into(), None));
         }
-        let conf_dir = env("NIX_CONF_DIR").unwrap_or_else(|| "/etc/nix".into());
-        settings.apply_file(&Path::new(&conf_dir).join("nix.conf"))?;
+        settings.apply_file(&system_file())?;
         for file in user_files().iter().rev() {
             settings.apply_file(file)?;
         }
@@ -274,7 +273,14 @@ fn env(name: &str) -> Option<String> {
     std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
 }
 
-fn user_files() -> Vec<PathBuf> {
+/// The configuration file of the machine.
+pub fn system_file() -> PathBuf {
+    let dir = env("NIX_CONF_DIR").unwrap_or_else(|| "/etc/nix".into());
+    Path::new(&dir).join("nix.conf")
+}
+
+/// The configuration files of the user, those that matter most first.
+pub fn user_files() -> Vec<PathBuf> {
     if let Some(files) = env("NIX_USER_CONF_FILES") {
         return files
             .split(':')
