@@ -237,7 +237,7 @@ macro_rules! path_argument {
 pub(crate) fn read(m: &mut Machine, path: StringRef) -> Result<Vec<u8>> {
     let host = host_of(m, path.bytes());
     let path = bytes_path(path.bytes());
-    host.read_file(path).map_err(|e| {
+    host.read_file_within(path, m.heap.room()).map_err(|e| {
         // What is missing may be what a link leads to.
         let missing = e.kind() == std::io::ErrorKind::NotFound;
         let resolved = if missing {

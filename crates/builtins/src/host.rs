@@ -553,6 +553,10 @@ fn file_type(kind: fs::FileType, executable: impl FnOnce() -> bool) -> FileType 
 
 impl Host for SystemHost {
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_file_within(path, usize::MAX)
+    }
+
+    fn read_file_within(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let resolved = self.readable(path)?;
         self.with_physical(resolved.as_deref().unwrap_or(path), |p| {
             let mut file = fs::File::open(p)?;
@@ -565,6 +569,9 @@ impl Host for SystemHost {
             }
             // Most files are as long as they say: then one call is enough.
             let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+            if len > limit {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             let mut contents = vec![0; len.min(1 << 30)];
             let mut filled = 0;
             while let Some(rest) = contents.get_mut(filled..).filter(|rest| !rest.is_empty()) {

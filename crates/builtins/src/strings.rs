@@ -338,10 +338,6 @@ fn groups(m: &mut Machine, text: StringRef, groups: &[Group]) -> Value {
     m.heap.list(&values)
 }
 
-/// Bytes that are left below the memory limit.
-fn room(m: &Machine) -> usize {
-    m.heap.limit().saturating_sub(m.heap.mapped_bytes())
-}
 
 fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let regex = regex(m, m.local(a, 0))?;
@@ -351,7 +347,7 @@ fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let s = m.want_string(m.local(a, 1))?;
     Ok(Step::Done(
         match regex
-            .match_whole_within(s.bytes(), room(m))
+            .match_whole_within(s.bytes(), m.heap.room())
             .map_err(pure_error)?
         {
             Some(found) => groups(m, s, &found),
@@ -372,7 +368,7 @@ fn regex_split(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut at = 0;
     // Bytes that were made since memory was looked at.
     let mut made = s.len();
-    for found in regex.matches_within(s.bytes(), room(m)) {
+    for found in regex.matches_within(s.bytes(), m.heap.room()) {
         let found = found.map_err(pure_error)?;
         let text = s.bytes().get(at..found.range.start).unwrap_or_default();
         values.push(m.string(text));

@@ -1,5 +1,6 @@
 //! The command `nivis`, which is also Nix's older commands, and `nix`, when called by those names.
 
+mod allocator;
 mod build_command;
 mod common;
 mod config_command;

@@ -340,6 +340,11 @@ impl Heap {
         self.limit
     }
 
+    /// Bytes that are left below the limit.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.mapped)
+    }
+
     /// Whether `bytes` more would exceed the limit, or more than the system gives.
     /// `outside` is what is in use beside the heap.
     pub(crate) fn would_exceed(&self, bytes: usize, outside: usize) -> bool {
@@ -474,8 +479,7 @@ impl Heap {
                         large,
                         ..block
                     },
-                    // The same end as any allocation of the standard library that the system refuses.
-                    _ => std::alloc::handle_alloc_error(std::alloc::Layout::new::<u64>()),
+                    _ => refused(),
                 }
             }
         };
@@ -1006,6 +1010,17 @@ fn next_bit(bits: &[u64], from: usize, set: bool) -> usize {
         skip = 0;
     }
     bits.len() * 64
+}
+
+/// The same end as that of any allocation of the standard library that the system refuses: the program's allocator, which may
+/// have a way to end, is asked for more than there can be.
+#[cold]
+fn refused() -> ! {
+    let layout = std::alloc::Layout::from_size_align(isize::MAX as usize & !4095, 1)
+        .unwrap_or(std::alloc::Layout::new::<u64>());
+    // SAFETY: the size is not zero; what is returned is null, or not used.
+    std::hint::black_box(unsafe { std::alloc::alloc(layout) });
+    std::alloc::handle_alloc_error(layout)
 }
 
 /// A block of zeros; `None` when the system gives none.

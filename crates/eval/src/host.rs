@@ -42,6 +42,16 @@ pub trait Host {
     /// The contents of a regular file, following symbolic links.
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Like [`Host::read_file`], unless the file has more than `limit` bytes. Hosts that can tell before they read it should: an
+    /// error of kind [`io::ErrorKind::OutOfMemory`] says that evaluation has no room for it.
+    fn read_file_within(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let contents = self.read_file(path)?;
+        if contents.len() > limit {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(contents)
+    }
+
     /// Names and types of a folder's entries, in any order. The executable bit need not be right.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<(Vec<u8>, FileType)>>;
 

@@ -708,7 +708,7 @@ impl Machine {
     fn load_resolved(&mut self, resolved: PathBuf, variables: &[(Symbol, Value)]) -> Result<Value> {
         let text = self
             .host
-            .read_file(&resolved)
+            .read_file_within(&resolved, self.heap.room())
             .map_err(|e| host_error(&e, &resolved))?;
         let dir = resolved.parent().unwrap_or(Path::new("/")).to_path_buf();
         self.load_text_with(&text, Origin::File(resolved), &dir, variables)
@@ -3188,6 +3188,12 @@ pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     // What does not come from the system is the host's own text.
     if e.kind() == std::io::ErrorKind::PermissionDenied && e.raw_os_error().is_none() {
         return Error::new(ErrorKind::Forbidden, e.to_string());
+    }
+    if e.kind() == std::io::ErrorKind::OutOfMemory {
+        return Error::new(
+            ErrorKind::Memory,
+            format!("out of memory: there is no room for the file '{shown}'"),
+        );
     }
     if e.kind() == std::io::ErrorKind::Other && e.raw_os_error().is_none() {
         return Error::new(ErrorKind::Host, e.to_string());

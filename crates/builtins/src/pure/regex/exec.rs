@@ -74,7 +74,9 @@ const FOUND: u8 = 2;
 /// How much to keep about nested repetitions with empty bodies. Their ways to match the empty text double with each level,
 /// so that only a limit ends a search through dozens of levels (C++ Nix does not end then).
 const COUNTS_LIMIT: usize = 2_000_000;
-/// About what each of them takes.
+/// How many results of choices to keep for one text. What takes more would take more than two seconds.
+const RESULTS_LIMIT: usize = 100_000_000;
+/// About what each of the counts takes.
 const COUNT_BYTES: usize = 96;
 
 /// One count of a repetition within a [`Counts`] set: (which, how often).
@@ -93,6 +95,8 @@ pub(super) struct Machine<'p, 't> {
     best_groups: Vec<Option<(usize, usize)>>,
     /// What is known of (position, choice), once the machine began to remember.
     memo: Vec<u8>,
+    /// How much that is.
+    results: usize,
     /// The same under counts other than 0.
     memo_counts: HashMap<(usize, usize, Counts), u8>,
     counts: Vec<Vec<Count>>,
@@ -121,6 +125,7 @@ impl<'p, 't> Machine<'p, 't> {
             best: None,
             best_groups: Vec::new(),
             memo: Vec::new(),
+            results: 0,
             memo_counts: HashMap::new(),
             counts: vec![Vec::new()],
             counts_index: HashMap::new(),
@@ -530,6 +535,10 @@ impl<'p, 't> Machine<'p, 't> {
             }
             self.memo_counts.insert((memo, at, counts), known);
             return Ok(());
+        }
+        self.results += 1;
+        if self.results > RESULTS_LIMIT {
+            return Err(OutOfMemory);
         }
         if self.memo.is_empty() {
             let cells = self.cell(0, self.text.len() + 1);
