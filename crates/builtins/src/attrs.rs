@@ -1,6 +1,7 @@
 //! Attribute sets.
 
 use crate::args::{Want, arguments, check};
+use crate::lists::check_items;
 use crate::table::{frame, leaf};
 use nivis_eval::{Activation, Builtin, Machine, PosId, Result, Step, Symbol, Value};
 
@@ -200,6 +201,7 @@ fn list_to_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         }
         m.want_plain_string(name)?;
     }
+    check_items(m, list.len().saturating_mul(2))?;
     let mut entries: Vec<(Symbol, u32)> = Vec::with_capacity(list.len());
     for (i, item) in list.iter().enumerate() {
         let pair = m.want_attrs(item)?;
@@ -241,6 +243,7 @@ fn cat_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     }
     let name = m.want_string(m.local(a, 0))?;
     let list = m.want_list(m.local(a, 1))?;
+    check_items(m, list.len())?;
     if let Some(symbol) = m.symbols.find_string(name) {
         for item in list.iter() {
             if let Some(v) = item.as_attrs().and_then(|set| set.get(symbol)) {
@@ -268,7 +271,9 @@ fn zip_attrs_with(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let f = m.local(a, 0);
     let list = m.want_list(m.local(a, 1))?;
     let sets = || list.iter().filter_map(Value::as_attrs);
-    let mut all: Vec<(Symbol, Value)> = Vec::with_capacity(sets().map(|s| s.len()).sum());
+    let total = sets().fold(0usize, |sum, set| sum.saturating_add(set.len()));
+    check_items(m, total.saturating_mul(2))?;
+    let mut all: Vec<(Symbol, Value)> = Vec::with_capacity(total);
     for set in sets() {
         all.extend(set.iter().map(|(symbol, value, _)| (symbol, value)));
     }

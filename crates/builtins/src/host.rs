@@ -559,7 +559,7 @@ impl Host for SystemHost {
     fn read_file_within(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let resolved = self.readable(path)?;
         self.with_physical(resolved.as_deref().unwrap_or(path), |p| {
-            let mut file = fs::File::open(p)?;
+            let mut file = open(p)?;
             let meta = file.metadata()?;
             if meta.is_dir() {
                 return Err(io::Error::new(
@@ -786,6 +786,15 @@ impl NarSource for KeptFiles<'_> {
             .keep
             .is_none_or(|keep| keep(node.path().as_os_str().as_encoded_bytes())))
     }
+}
+
+/// Opens a file, without waiting until somebody writes to a pipe.
+fn open(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.open(path)
 }
 
 /// Copies files to a place in the store.

@@ -138,7 +138,7 @@ pub static TABLE: &[Builtin] = &[
 ];
 
 /// Room for this many new thunks of the smallest kind and pointers to them, or an error.
-fn check_items(m: &Machine, count: usize) -> Result<()> {
+pub(crate) fn check_items(m: &Machine, count: usize) -> Result<()> {
     if count > 1 << 10 {
         m.check_memory(count.saturating_mul(24))
     } else {
@@ -443,6 +443,7 @@ fn partition(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         a.state |= 1;
         return Ok(call_with(m, a, item));
     }
+    check_items(m, list.len())?;
     let mut sides = [Vec::new(), Vec::new()];
     for (i, item) in list.iter().enumerate() {
         sides[usize::from(m.local(a, 2 + i) == Value::TRUE)].push(item);
@@ -471,6 +472,7 @@ fn group_by(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     let list = m.want_list(m.local(a, 1))?;
+    check_items(m, list.len())?;
     let mut items = Vec::with_capacity(list.len());
     for (i, item) in list.iter().enumerate() {
         let name = m.want_string(m.local(a, 2 + i))?;

@@ -338,7 +338,6 @@ fn groups(m: &mut Machine, text: StringRef, groups: &[Group]) -> Value {
     m.heap.list(&values)
 }
 
-
 fn regex_match(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let regex = regex(m, m.local(a, 0))?;
     if let Some(step) = arguments(m, a, 2, &[(1, Want::Any)])? {

@@ -374,3 +374,25 @@ fn what_is_printed_meets_the_limit() {
             .ends_with("«out of memory»".as_bytes())
     );
 }
+
+/// Reading a pipe does not wait for somebody to write to it: like all files, it has as many bytes as it says.
+#[test]
+#[cfg(target_os = "linux")]
+fn pipes_are_empty_files() {
+    let folder = std::env::temp_dir().join(format!("nivis-pipe-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if made.is_ok_and(|status| status.success()) {
+        let host = nivis_builtins::host::SystemHost::new(nivis_store::StoreDir::default());
+        let contents = nivis_eval::Host::read_file(&host, &pipe).unwrap();
+        assert_eq!(contents, b"");
+        // What is too large for the room that is left is not read at all.
+        let large = folder.join("large");
+        let file = std::fs::File::create(&large).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = nivis_eval::Host::read_file_within(&host, &large, 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -1329,6 +1329,8 @@ impl Machine {
     }
 
     fn try_call(&mut self, mut n: usize) -> Result<Called> {
+        // Sets that were called.
+        let mut functors = 0;
         loop {
             let at = self.stack.len() - n - 1;
             let function = self.stack[at].resolved();
@@ -1341,8 +1343,15 @@ impl Machine {
                             return Ok(self.finish_partial(function, at));
                         }
                         self.call_rest(at, arity, n)?;
+                        if functors > 0 && n > arity {
+                            // What the function returns is called inside this call: it may be the same set for ever.
+                            self.deepen(functors);
+                        }
                         self.enter_closure(lambda, env, arity)?;
                         if n == arity {
+                            if functors > 0 {
+                                self.deepen(functors);
+                            }
                             self.stack.truncate(at);
                         }
                         return Ok(Called::Entered);
@@ -1388,6 +1397,7 @@ impl Machine {
                 self.stack[at] = functor;
                 self.stack.insert(at + 1, function);
                 n += 1;
+                functors += 1;
                 if n >= MAX_ARGS {
                     return Err(Error::other("too many arguments in one call"));
                 }
@@ -1398,6 +1408,14 @@ impl Machine {
             } else {
                 return Err(self.not_a_function(function));
             }
+        }
+    }
+
+    /// Calling a set is a call around that of its `__functor`.
+    #[cold]
+    fn deepen(&mut self, calls: u32) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.depth += calls;
         }
     }
 

@@ -1,0 +1,5 @@
+let
+  x = { type = "derivation"; outPath = x; };
+  f = { type = "derivation"; outPath = y: y; };
+in
+[ (x == x) (f == f) ]

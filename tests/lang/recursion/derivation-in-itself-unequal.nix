@@ -1,0 +1,5 @@
+let
+  x = { type = "derivation"; outPath = x; };
+  y = { type = "derivation"; outPath = y; };
+in
+x == y

@@ -1,0 +1,1 @@
+let x = { __functor = self: self; }; in x 1
