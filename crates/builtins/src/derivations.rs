@@ -28,6 +28,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The builtins of this module.
 pub static TABLE: &[Builtin] = &[
@@ -926,9 +927,10 @@ fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> 
     })?;
     let drv_path = finished.path;
     let printed = store.print(&drv_path);
+    let drv_text: Arc<[u8]> = printed.as_bytes().into();
     let context = m
         .contexts
-        .single(ContextElement::DrvDeep(printed.as_bytes().into()));
+        .single(ContextElement::DrvDeep(Arc::clone(&drv_text)));
     let value = m.heap.string(printed.as_bytes(), context);
     let mut entries = vec![(m.known.drv_path, PosId::NONE, value)];
     for (output, path) in drv.outputs.keys().zip(&finished.outputs) {
@@ -939,7 +941,7 @@ fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> 
                 .render(),
         };
         let context = m.contexts.single(ContextElement::Output {
-            drv: printed.as_bytes().into(),
+            drv: Arc::clone(&drv_text),
             output: output.as_bytes().into(),
         });
         let value = m.heap.string(text.as_bytes(), context);
@@ -1066,7 +1068,7 @@ fn output_of(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     let output = m.want_string(m.local(a, 1))?;
-    let chain: Box<[u8]> = match chain {
+    let chain: Arc<[u8]> = match chain {
         None => output.bytes().into(),
         Some(chain) => [&chain, &b"!"[..], output.bytes()].concat().into(),
     };

@@ -4,8 +4,10 @@
 //! that fits beside a string's length. The empty context is zero and costs nothing. Unions are
 //! remembered by pair, so that building strings from the same few inputs does no set work.
 
-use rustc_hash::FxHashMap;
-use std::rc::Rc;
+use hashbrown::HashTable;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// A context of one evaluator's table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -25,15 +27,15 @@ impl ContextId {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum ContextElement {
     /// The path itself (a source, or a `.drv` file as plain file).
-    Path(Box<[u8]>),
+    Path(Arc<[u8]>),
     /// A `.drv` file with all its outputs' closures (`drv.drvPath`).
-    DrvDeep(Box<[u8]>),
+    DrvDeep(Arc<[u8]>),
     /// An output of a derivation.
     Output {
         /// Path of the `.drv` file.
-        drv: Box<[u8]>,
+        drv: Arc<[u8]>,
         /// Name of the output; with `dynamic-derivations` a chain `a!b`, outermost last.
-        output: Box<[u8]>,
+        output: Arc<[u8]>,
     },
 }
 
@@ -63,10 +65,14 @@ impl std::fmt::Display for ContextElement {
 
 /// The table of contexts of one evaluator.
 pub struct Contexts {
-    elements: FxHashMap<ContextElement, u32>,
-    element_list: Vec<ContextElement>,
-    sets: FxHashMap<Rc<[u32]>, u32>,
-    set_list: Vec<Rc<[u32]>>,
+    elements: Vec<ContextElement>,
+    /// Numbers of elements by their hash.
+    element_table: HashTable<(u64, u32)>,
+    /// The context with an element alone, by the element's number; empty where it was never asked for.
+    singles: Vec<ContextId>,
+    sets: Vec<Box<[u32]>>,
+    /// Numbers of sets by their hash.
+    set_table: HashTable<(u64, u32)>,
     unions: FxHashMap<(u32, u32), u32>,
     /// About the bytes that elements and sets take.
     bytes: usize,
@@ -74,12 +80,12 @@ pub struct Contexts {
 
 impl Default for Contexts {
     fn default() -> Self {
-        let empty: Rc<[u32]> = Rc::default();
         Contexts {
-            elements: FxHashMap::default(),
-            element_list: Vec::new(),
-            sets: FxHashMap::from_iter([(empty.clone(), 0)]),
-            set_list: vec![empty],
+            elements: Vec::new(),
+            element_table: HashTable::new(),
+            singles: Vec::new(),
+            sets: vec![Box::default()],
+            set_table: HashTable::new(),
             unions: FxHashMap::default(),
             bytes: 0,
         }
@@ -93,25 +99,53 @@ impl Contexts {
     }
 
     fn element(&mut self, element: ContextElement) -> u32 {
-        if let Some(&i) = self.elements.get(&element) {
-            return i;
+        let hash = FxBuildHasher.hash_one(&element);
+        let same =
+            |(h, i): &(u64, u32)| *h == hash && self.elements.get(*i as usize) == Some(&element);
+        if let Some((_, i)) = self.element_table.find(hash, same) {
+            return *i;
         }
-        let i = self.element_list.len() as u32;
-        self.bytes += 2 * (element.path().len() + 2 * size_of::<ContextElement>());
-        self.element_list.push(element.clone());
-        self.elements.insert(element, i);
+        let i = self.elements.len() as u32;
+        self.bytes += element.path().len() + 2 * size_of::<ContextElement>();
+        self.elements.push(element);
+        self.singles.push(ContextId::EMPTY);
+        self.element_table
+            .insert_unique(hash, (hash, i), |(h, _)| *h);
         i
     }
 
     fn set(&mut self, set: &[u32]) -> ContextId {
-        if let Some(&i) = self.sets.get(set) {
-            return ContextId(i);
+        match set {
+            [] => return ContextId::EMPTY,
+            [e] => {
+                if let Some(known) = self.singles.get(*e as usize).filter(|c| !c.is_empty()) {
+                    return *known;
+                }
+                let context = self.new_set(set);
+                if let Some(place) = self.singles.get_mut(*e as usize) {
+                    *place = context;
+                }
+                return context;
+            }
+            _ => {}
         }
-        let set: Rc<[u32]> = set.into();
-        let i = self.set_list.len() as u32;
-        self.bytes += size_of_val(&*set) + 6 * size_of::<Rc<[u32]>>();
-        self.set_list.push(set.clone());
-        self.sets.insert(set, i);
+        let hash = FxBuildHasher.hash_one(set);
+        let same = |(h, i): &(u64, u32)| {
+            *h == hash && self.sets.get(*i as usize).is_some_and(|s| **s == *set)
+        };
+        if let Some((_, i)) = self.set_table.find(hash, same) {
+            return ContextId(*i);
+        }
+        let context = self.new_set(set);
+        self.set_table
+            .insert_unique(hash, (hash, context.0), |(h, _)| *h);
+        context
+    }
+
+    fn new_set(&mut self, set: &[u32]) -> ContextId {
+        let i = self.sets.len() as u32;
+        self.bytes += size_of_val(set) + 3 * size_of::<Box<[u32]>>();
+        self.sets.push(set.into());
         ContextId(i)
     }
 
@@ -141,7 +175,7 @@ impl Contexts {
         if let Some(&u) = self.unions.get(&key) {
             return ContextId(u);
         }
-        let (x, y) = (&self.set_list[a.0 as usize], &self.set_list[b.0 as usize]);
+        let (x, y) = (&self.sets[a.0 as usize], &self.sets[b.0 as usize]);
         let mut merged = Vec::with_capacity(x.len() + y.len());
         let (mut i, mut j) = (0, 0);
         while i < x.len() && j < y.len() {
@@ -170,17 +204,17 @@ impl Contexts {
 
     /// The elements' numbers, increasing; dense from zero within one evaluator.
     pub fn ids(&self, context: ContextId) -> &[u32] {
-        self.set_list.get(context.0 as usize).map_or(&[], |s| s)
+        self.sets.get(context.0 as usize).map_or(&[], |s| s)
     }
 
     /// The element of a number.
     pub fn get(&self, id: u32) -> Option<&ContextElement> {
-        self.element_list.get(id as usize)
+        self.elements.get(id as usize)
     }
 
     /// The elements, in no particular order.
     pub fn elements(&self, context: ContextId) -> impl ExactSizeIterator<Item = &ContextElement> {
-        let ids: &[u32] = self.set_list.get(context.0 as usize).map_or(&[], |s| s);
-        ids.iter().map(|&i| &self.element_list[i as usize])
+        let ids: &[u32] = self.sets.get(context.0 as usize).map_or(&[], |s| s);
+        ids.iter().map(|&i| &self.elements[i as usize])
     }
 }
