@@ -21,10 +21,11 @@ use nivis_eval::{
 use nivis_store::derivation::OutputName;
 use nivis_store::{
     ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, DerivationParts,
-    DownstreamPlaceholder, DrvHash, DrvHashes, Hash, HashAlgorithm, StoreDir, StorePath,
-    hash_placeholder,
+    DownstreamPlaceholder, DrvHash, DrvHashes, Hash, HashAlgorithm, InputNames, InputOutputs,
+    StoreDir, StorePath, hash_placeholder,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -66,7 +67,9 @@ pub static TABLE: &[Builtin] = &[
 #[derive(Default)]
 pub(crate) struct Derivations {
     store: Option<StoreDir>,
-    known: FxHashMap<StorePath, Known>,
+    known: Vec<Known>,
+    /// Numbers of known derivations by the path of the `.drv` file.
+    numbers: FxHashMap<StorePath, u32>,
     /// What texts in the store (`builtins.toFile`) refer to.
     texts: FxHashMap<StorePath, Box<[StorePath]>>,
     /// Context elements as inputs, by their number.
@@ -75,18 +78,48 @@ pub(crate) struct Derivations {
 
 struct Known {
     hash: DrvHash,
-    /// What the `.drv` file refers to.
-    references: Box<[StorePath]>,
+    references: References,
     /// The outputs, with their paths where these are known.
     outputs: Box<[(OutputName, Option<StorePath>)]>,
 }
 
-#[derive(Clone)]
+/// What a `.drv` file refers to.
+enum References {
+    /// What these elements of contexts name.
+    Elements(Box<[u32]>),
+    Paths(Box<[StorePath]>),
+}
+
 enum Input {
     Source(StorePath),
     Deep(StorePath),
-    /// An output of a derivation; the chain in between is empty but for dynamic derivations.
-    Output(StorePath, Vec<OutputName>, OutputName),
+    /// An output of a derivation, which has a number when it is known.
+    Output {
+        drv: StorePath,
+        number: Option<u32>,
+        output: OutputName,
+    },
+    /// With dynamic derivations: an output of an output, at the end of a chain.
+    Dynamic(StorePath, Vec<OutputName>, OutputName),
+}
+
+impl Input {
+    fn path(&self) -> &StorePath {
+        match self {
+            Input::Source(path)
+            | Input::Deep(path)
+            | Input::Output { drv: path, .. }
+            | Input::Dynamic(path, ..) => path,
+        }
+    }
+}
+
+/// What a derivation takes from contexts.
+enum Inputs {
+    /// Sources and outputs, by the numbers of their elements.
+    Elements(Vec<u32>),
+    /// These and others.
+    Sets(BTreeSet<StorePath>, BTreeMap<StorePath, InputOutputs>),
 }
 
 /// The store folder of an evaluation.
@@ -101,18 +134,33 @@ pub(crate) fn store_dir(m: &mut Machine) -> Result<StoreDir> {
 
 /// Finds the hashes of inputs, and catches that of the new derivation.
 struct Lookup<'k> {
-    known: &'k FxHashMap<StorePath, Known>,
+    derivations: &'k Derivations,
+    /// The numbers of the inputs, if they are at hand.
+    inputs: &'k [u32],
     new: Option<DrvHash>,
 }
 
 impl DrvHashes for Lookup<'_> {
     fn hash_modulo(&mut self, path: &StorePath) -> nivis_store::Result<DrvHash> {
-        self.known.get(path).map(|k| k.hash.clone()).ok_or_else(|| {
+        let known = self.derivations.known(path);
+        known.map(|k| k.hash.clone()).ok_or_else(|| {
             nivis_store::Error::new(
                 nivis_store::ErrorKind::UnknownDerivation,
                 format!("derivation '{path}' is not known"),
             )
         })
+    }
+
+    fn hash_modulo_of_input(
+        &mut self,
+        index: usize,
+        path: &StorePath,
+    ) -> nivis_store::Result<DrvHash> {
+        let number = self.inputs.get(index);
+        match number.and_then(|n| self.derivations.known.get(*n as usize)) {
+            Some(known) => Ok(known.hash.clone()),
+            None => self.hash_modulo(path),
+        }
     }
 
     fn record(&mut self, _: &StorePath, hash: &DrvHash) {
@@ -121,26 +169,41 @@ impl DrvHashes for Lookup<'_> {
 }
 
 impl Derivations {
+    fn known(&self, path: &StorePath) -> Option<&Known> {
+        let number = self.numbers.get(path)?;
+        self.known.get(*number as usize)
+    }
+
+    /// Remembers a derivation, unless it is known already.
+    fn add(&mut self, path: StorePath, known: impl FnOnce() -> Known) {
+        let number = self.known.len() as u32;
+        if let Entry::Vacant(entry) = self.numbers.entry(path) {
+            entry.insert(number);
+            self.known.push(known());
+        }
+    }
+
     /// Reads a derivation that this evaluation has not made, and those it depends on, from the store.
     fn learn(&mut self, host: &dyn Host, store: &StoreDir, path: &StorePath) -> Result<()> {
         let mut todo: Vec<(StorePath, Option<Derivation>)> = vec![(path.clone(), None)];
         while let Some((path, drv)) = todo.pop() {
-            if self.known.contains_key(&path) {
+            if self.numbers.contains_key(&path) {
                 continue;
             }
             if let Some(drv) = drv {
                 let mut lookup = Lookup {
-                    known: &self.known,
+                    derivations: self,
+                    inputs: &[],
                     new: None,
                 };
                 let hash = drv.hash_modulo(store, &mut lookup).map_err(store_error)?;
                 let outputs = drv.output_paths(store).map_err(store_error)?;
-                let known = Known {
+                let references = drv.references().into_iter().cloned().collect();
+                self.add(path, || Known {
                     hash,
-                    references: drv.references().into_iter().cloned().collect(),
+                    references: References::Paths(references),
                     outputs: outputs.into_iter().collect(),
-                };
-                self.known.insert(path, known);
+                });
                 continue;
             }
             let printed = store.print(&path);
@@ -179,8 +242,13 @@ impl Derivations {
             }
             if path.is_derivation() {
                 self.learn(host, store, &path)?;
-                if let Some(known) = self.known.get(&path) {
-                    todo.extend(known.references.iter().cloned());
+                match self.known(&path).map(|known| &known.references) {
+                    Some(References::Paths(paths)) => todo.extend(paths.iter().cloned()),
+                    Some(References::Elements(ids)) => {
+                        let inputs = ids.iter().filter_map(|id| self.inputs.get(*id as usize));
+                        todo.extend(inputs.flatten().map(|input| input.path().clone()));
+                    }
+                    None => {}
                 }
             } else if let Some(references) = self.texts.get(&path) {
                 todo.extend(references.iter().cloned());
@@ -192,23 +260,107 @@ impl Derivations {
         Ok(seen)
     }
 
-    /// A context element as input.
-    fn input(&mut self, contexts: &Contexts, store: &StoreDir, id: u32) -> Result<&Input> {
+    /// A context element as input. Derivations that this evaluation has not made are read.
+    fn input(
+        &mut self,
+        contexts: &Contexts,
+        host: &dyn Host,
+        store: &StoreDir,
+        id: u32,
+    ) -> Result<&Input> {
+        let none = || Error::other("a context element has no number");
         let index = id as usize;
         if index >= self.inputs.len() {
             self.inputs.resize_with(index + 1, || None);
         }
-        let Some(slot) = self.inputs.get_mut(index) else {
-            return Err(Error::other("a context element has no number"));
-        };
-        if slot.is_none() {
-            let element = contexts
-                .get(id)
-                .ok_or_else(|| Error::other("a context element has no number"))?;
-            *slot = Some(input_of(element, store)?);
+        if !matches!(self.inputs.get(index), Some(Some(_))) {
+            let element = contexts.get(id).ok_or_else(none)?;
+            let mut input = input_of(element, store)?;
+            match &mut input {
+                Input::Output { drv, number, .. } => {
+                    self.learn(host, store, drv)?;
+                    *number = self.numbers.get(drv).copied();
+                }
+                Input::Dynamic(drv, ..) => self.learn(host, store, drv)?,
+                _ => {}
+            }
+            if let Some(slot) = self.inputs.get_mut(index) {
+                *slot = Some(input);
+            }
         }
-        slot.as_ref()
-            .ok_or_else(|| Error::other("a context element has no number"))
+        self.inputs
+            .get(index)
+            .and_then(|i| i.as_ref())
+            .ok_or_else(none)
+    }
+
+    /// What contexts refer to, as inputs.
+    fn inputs(
+        &mut self,
+        contexts: &Contexts,
+        host: &dyn Host,
+        store: &StoreDir,
+        used: &[ContextId],
+    ) -> Result<Inputs> {
+        let mut ids: Vec<u32> = match used {
+            [context] => contexts.ids(*context).to_vec(),
+            _ => used
+                .iter()
+                .flat_map(|c| contexts.ids(*c))
+                .copied()
+                .collect(),
+        };
+        if used.len() > 1 {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let mut simple = true;
+        for id in &ids {
+            let input = self.input(contexts, host, store, *id)?;
+            simple &= matches!(
+                input,
+                Input::Source(_)
+                    | Input::Output {
+                        number: Some(_),
+                        ..
+                    }
+            );
+        }
+        if simple {
+            return Ok(Inputs::Elements(ids));
+        }
+        let mut sources = BTreeSet::new();
+        let mut drvs: BTreeMap<StorePath, InputOutputs> = BTreeMap::new();
+        let mut deep = Vec::new();
+        for input in ids.iter().filter_map(|id| self.inputs.get(*id as usize)) {
+            match input {
+                Some(Input::Source(path)) => {
+                    sources.insert(path.clone());
+                }
+                Some(Input::Deep(path)) => deep.push(path.clone()),
+                Some(Input::Output { drv, output, .. }) => {
+                    drvs.entry(drv.clone()).or_default().add(output.clone());
+                }
+                Some(Input::Dynamic(path, chain, output)) => {
+                    let node = drvs.entry(path.clone()).or_default();
+                    node.add_dynamic(chain.iter().cloned(), output.clone())
+                        .map_err(store_error)?;
+                }
+                None => {}
+            }
+        }
+        for path in deep {
+            for object in self.closure(host, store, &path)? {
+                if let Some(known) = self.known(&object) {
+                    let node = drvs.entry(object.clone()).or_default();
+                    for (output, _) in &known.outputs {
+                        node.add(output.clone());
+                    }
+                }
+                sources.insert(object);
+            }
+        }
+        Ok(Inputs::Sets(sources, drvs))
     }
 }
 
@@ -220,8 +372,17 @@ fn input_of(element: &ContextElement, store: &StoreDir) -> Result<Input> {
         ContextElement::Output { drv, output } => {
             let output = String::from_utf8_lossy(output);
             let mut chain: Vec<OutputName> = output.split('!').map(OutputName::from).collect();
-            let last = chain.pop().unwrap_or_default();
-            Input::Output(parse(drv)?, chain, last)
+            let output = chain.pop().unwrap_or_default();
+            let drv = parse(drv)?;
+            if chain.is_empty() {
+                Input::Output {
+                    drv,
+                    number: None,
+                    output,
+                }
+            } else {
+                Input::Dynamic(drv, chain, output)
+            }
         }
     })
 }
@@ -753,9 +914,10 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State) -> Res
 
     contexts.sort_unstable();
     contexts.dedup();
-    with_derivations(m, |m, derivations| {
+    let host = Rc::clone(&m.host);
+    let inputs = with_derivations(m, |m, derivations| {
         derivations.store = Some(store.clone());
-        add_inputs(m, derivations, &store, &mut drv, &contexts)
+        derivations.inputs(&m.contexts, &*host, &store, &contexts)
     })?;
 
     let other = |message: &str| Err(Error::other(message));
@@ -808,7 +970,7 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State) -> Res
                 .insert(output.clone(), DerivationOutput::Deferred);
         }
     }
-    finish(m, &store, drv, &drv_texts)
+    finish(m, &store, drv, &inputs, &drv_texts)
 }
 
 /// The hash of a fixed output; an empty text means zeros.
@@ -827,67 +989,98 @@ fn fixed_hash(m: &mut Machine, text: StringRef, algorithm: Option<HashAlgorithm>
     Ok(hash)
 }
 
-/// Makes what the contexts refer to inputs of a derivation.
-fn add_inputs(
-    m: &mut Machine,
-    derivations: &mut Derivations,
-    store: &StoreDir,
-    drv: &mut Derivation,
-    contexts: &[ContextId],
-) -> Result<()> {
-    let mut ids: Vec<u32> = contexts
-        .iter()
-        .flat_map(|c| m.contexts.ids(*c))
-        .copied()
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let host = Rc::clone(&m.host);
-    let mut deep = Vec::new();
-    for id in ids {
-        match derivations.input(&m.contexts, store, id)? {
-            Input::Source(path) => {
-                drv.input_srcs.insert(path.clone());
-            }
-            Input::Deep(path) => deep.push(path.clone()),
-            Input::Output(path, chain, output) => {
-                let node = drv.input_drvs.entry(path.clone()).or_default();
-                if chain.is_empty() {
-                    node.add(output.clone());
-                } else {
-                    node.add_dynamic(chain.iter().cloned(), output.clone())
-                        .map_err(store_error)?;
-                }
-            }
-        }
-    }
-    for path in deep {
-        for object in derivations.closure(&*host, store, &path)? {
-            if let Some(known) = derivations.known.get(&object) {
-                let node = drv.input_drvs.entry(object.clone()).or_default();
-                for (output, _) in &known.outputs {
-                    node.add(output.clone());
-                }
-            }
-            drv.input_srcs.insert(object);
-        }
-    }
-    let unknown: FxHashSet<&StorePath> = drv
-        .input_drvs
-        .keys()
-        .filter(|path| !derivations.known.contains_key(*path))
-        .collect();
-    for path in unknown {
-        derivations.learn(&*host, store, path)?;
-    }
-    Ok(())
+/// The inputs of a derivation as its parts want them: outputs of one derivation together, by path.
+struct Sorted<'a> {
+    sources: Vec<&'a StorePath>,
+    /// Path, output and number of the derivation.
+    outputs: Vec<(&'a StorePath, &'a OutputName, u32)>,
+    /// For the derivations of which several outputs are needed, in order.
+    several: Vec<InputOutputs>,
 }
 
-/// Completes a derivation, remembers it and returns the set of its paths. `drv` has what is no text.
-fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> Result<Value> {
+impl<'a> Sorted<'a> {
+    fn new(derivations: &'a Derivations, ids: &[u32]) -> Sorted<'a> {
+        let mut sources = Vec::new();
+        let mut outputs = Vec::with_capacity(ids.len());
+        for input in ids
+            .iter()
+            .filter_map(|id| derivations.inputs.get(*id as usize))
+        {
+            match input {
+                Some(Input::Output {
+                    drv,
+                    number: Some(number),
+                    output,
+                }) => outputs.push((drv, output, *number)),
+                Some(input) => sources.push(input.path()),
+                None => {}
+            }
+        }
+        sources.sort_unstable();
+        outputs.sort_unstable();
+        let several = outputs
+            .chunk_by(|a, b| a.2 == b.2)
+            .filter(|group| group.len() > 1)
+            .map(|group| group.iter().map(|(_, name, _)| (*name).clone()).collect())
+            .collect();
+        Sorted {
+            sources,
+            outputs,
+            several,
+        }
+    }
+
+    /// Derivations and what is needed of them, and their numbers.
+    fn drvs(&self) -> (Vec<(&StorePath, InputNames<'_>)>, Vec<u32>) {
+        let mut several = self.several.iter();
+        let mut names = Vec::with_capacity(self.outputs.len());
+        let mut numbers = Vec::with_capacity(self.outputs.len());
+        for group in self.outputs.chunk_by(|a, b| a.2 == b.2) {
+            let Some((path, output, number)) = group.first() else {
+                continue;
+            };
+            let wanted = match group.len() {
+                1 => InputNames::One(output),
+                _ => match several.next() {
+                    Some(node) => InputNames::Many(node),
+                    None => continue,
+                },
+            };
+            names.push((*path, wanted));
+            numbers.push(*number);
+        }
+        (names, numbers)
+    }
+}
+
+/// Completes a derivation, remembers it and returns the set of its paths. `drv` has what is neither text nor input.
+fn finish(
+    m: &mut Machine,
+    store: &StoreDir,
+    drv: Derivation,
+    inputs: &Inputs,
+    texts: &Texts,
+) -> Result<Value> {
     let keep = m.host.keeps_store_texts();
     let finished = with_derivations(m, |m, derivations| {
+        let sorted;
+        let (input_srcs, (input_drvs, numbers)) = match inputs {
+            Inputs::Elements(ids) => {
+                sorted = Sorted::new(derivations, ids);
+                (sorted.sources.clone(), sorted.drvs())
+            }
+            Inputs::Sets(sources, drvs) => {
+                let drvs = drvs
+                    .iter()
+                    .map(|(path, node)| (path, InputNames::Many(node)));
+                (sources.iter().collect(), (drvs.collect(), Vec::new()))
+            }
+        };
         let parts = DerivationParts {
+            name: &drv.name,
+            outputs: &drv.outputs,
+            input_srcs,
+            input_drvs,
             platform: texts
                 .platform
                 .as_ref()
@@ -899,10 +1092,10 @@ fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> 
             args: texts.args.iter().map(|arg| arg.bytes()).collect(),
             env: texts.env(&m.symbols),
             structured_attrs: texts.structured_attrs.as_deref(),
-            ..drv.as_parts()
         };
         let mut lookup = Lookup {
-            known: &derivations.known,
+            derivations,
+            inputs: &numbers,
             new: None,
         };
         let mut text = Vec::new();
@@ -912,16 +1105,21 @@ fn finish(m: &mut Machine, store: &StoreDir, drv: Derivation, texts: &Texts) -> 
         if keep {
             write_text(m, store, &finished.path, &text, &parts.references())?;
         }
-        if let Some(hash) = lookup.new
-            && !derivations.known.contains_key(&finished.path)
-        {
-            let outputs = drv.outputs.keys().cloned().zip(&finished.outputs);
-            let known = Known {
-                hash,
-                references: parts.references().into_iter().cloned().collect(),
-                outputs: outputs.map(|(name, path)| (name, path.clone())).collect(),
+        if let Some(hash) = lookup.new {
+            let references = match inputs {
+                Inputs::Elements(ids) => References::Elements(ids.as_slice().into()),
+                Inputs::Sets(..) => {
+                    References::Paths(parts.references().into_iter().cloned().collect())
+                }
             };
-            derivations.known.insert(finished.path.clone(), known);
+            derivations.add(finished.path.clone(), || {
+                let outputs = drv.outputs.keys().cloned().zip(&finished.outputs);
+                Known {
+                    hash,
+                    references,
+                    outputs: outputs.map(|(name, path)| (name, path.clone())).collect(),
+                }
+            });
         }
         Ok(finished)
     })?;
@@ -1089,7 +1287,7 @@ fn output_text(m: &mut Machine, store: &StoreDir, drv: &[u8], chain: &[u8]) -> R
     let host = Rc::clone(&m.host);
     let known = with_derivations(m, |_, derivations| {
         derivations.learn(&*host, store, &path)?;
-        let outputs = derivations.known.get(&path).map(|k| &k.outputs);
+        let outputs = derivations.known(&path).map(|k| &k.outputs);
         let output = outputs.and_then(|outputs| outputs.iter().find(|(name, _)| name == first));
         match output {
             Some((_, output)) => Ok(output.clone()),

@@ -61,7 +61,7 @@ pub mod store_path;
 pub use content_address::{ContentAddress, ContentAddressMethod};
 pub use derivation::{
     Derivation, DerivationKind, DerivationOutput, DerivationParts, DrvHash, DrvHashMemo, DrvHashes,
-    Finished, InputOutputs, OutputName,
+    Finished, InputNames, InputOutputs, OutputName,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, HashAlgorithm, HashFormat, Hasher};

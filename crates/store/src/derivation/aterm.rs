@@ -11,8 +11,8 @@
 //! outputs of an input may be `([output,…],[(output,outputs of that),…])`.
 
 use super::{
-    Derivation, DerivationOutput, DerivationParts, InputOutputs, MAX_DYNAMIC_DEPTH, OutputName,
-    STRUCTURED_ATTRS_KEY, check_output_name, too_deep,
+    Derivation, DerivationOutput, DerivationParts, InputNames, InputOutputs, MAX_DYNAMIC_DEPTH,
+    OutputName, STRUCTURED_ATTRS_KEY, check_output_name, too_deep,
 };
 use crate::content_address::{ContentAddress, ContentAddressMethod};
 use crate::error::{Error, ErrorKind, Result, excerpt};
@@ -233,11 +233,14 @@ impl<'a> DerivationParts<'a> {
 
     /// The input derivations by path, with a comma behind.
     pub(super) fn write_inputs<W: Write>(&self, store: &StoreDir, out: &mut W) -> io::Result<()> {
-        write_list(out, self.input_drvs, |out, (path, node)| {
+        write_list(out, &self.input_drvs, |out, (path, names)| {
             out.write_all(b"(")?;
             write_path(out, store, path)?;
             out.write_all(b",")?;
-            write_input_outputs(out, node)?;
+            match names {
+                InputNames::One(name) => write_names(out, [*name])?,
+                InputNames::Many(node) => write_input_outputs(out, node)?,
+            }
             out.write_all(b")")
         })?;
         out.write_all(b",")
@@ -251,7 +254,7 @@ impl<'a> DerivationParts<'a> {
         out: &mut W,
         mut value: impl FnMut(&mut W, &'a [u8], &'a [u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        write_list(out, self.input_srcs, |out, path| {
+        write_list(out, &self.input_srcs, |out, path| {
             write_path(out, store, path)
         })?;
         // The reference does not escape the platform.

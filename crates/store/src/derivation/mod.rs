@@ -69,10 +69,10 @@ pub struct DerivationParts<'a> {
     pub name: &'a str,
     /// See [`Derivation::outputs`].
     pub outputs: &'a BTreeMap<OutputName, DerivationOutput>,
-    /// See [`Derivation::input_srcs`].
-    pub input_srcs: &'a BTreeSet<StorePath>,
-    /// See [`Derivation::input_drvs`].
-    pub input_drvs: &'a BTreeMap<StorePath, InputOutputs>,
+    /// See [`Derivation::input_srcs`]. Strictly ascending.
+    pub input_srcs: Vec<&'a StorePath>,
+    /// See [`Derivation::input_drvs`]. Strictly ascending by path.
+    pub input_drvs: Vec<(&'a StorePath, InputNames<'a>)>,
     /// See [`Derivation::platform`].
     pub platform: &'a [u8],
     /// See [`Derivation::builder`].
@@ -85,9 +85,33 @@ pub struct DerivationParts<'a> {
     pub structured_attrs: Option<&'a [u8]>,
 }
 
+/// Which outputs of an input derivation are needed: nearly always one.
+#[derive(Debug, Clone, Copy)]
+pub enum InputNames<'a> {
+    /// This one.
+    One(&'a OutputName),
+    /// Any number.
+    Many(&'a InputOutputs),
+}
+
+impl<'a> InputNames<'a> {
+    /// The outputs needed directly, in order.
+    fn outputs(self) -> impl Iterator<Item = &'a OutputName> {
+        let (one, many) = match self {
+            InputNames::One(name) => (Some(name), None),
+            InputNames::Many(node) => (None, Some(&node.outputs)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn is_dynamic(self) -> bool {
+        matches!(self, InputNames::Many(node) if !node.dynamic.is_empty())
+    }
+}
+
 impl<'a> DerivationParts<'a> {
     fn has_dynamic_inputs(&self) -> bool {
-        has_dynamic_inputs(self.input_drvs)
+        self.input_drvs.iter().any(|(_, names)| names.is_dynamic())
     }
 
     /// The paths of the outputs, in the order of their names, as far as they are known without the inputs.
@@ -100,11 +124,9 @@ impl<'a> DerivationParts<'a> {
 
     /// See [`Derivation::references`].
     pub fn references(&self) -> Vec<&'a StorePath> {
-        let mut all: Vec<&StorePath> = self
-            .input_srcs
-            .iter()
-            .chain(self.input_drvs.keys())
-            .collect();
+        let mut all = Vec::with_capacity(self.input_srcs.len() + self.input_drvs.len());
+        all.extend(&self.input_srcs);
+        all.extend(self.input_drvs.iter().map(|(path, _)| *path));
         // Two sorted runs, which this sort merges.
         all.sort();
         all.dedup();
@@ -123,7 +145,7 @@ impl<'a> DerivationParts<'a> {
         for name in self.outputs.keys() {
             check_output_name(self.name, name)?;
         }
-        for path in self.input_drvs.keys() {
+        for (path, _) in &self.input_drvs {
             path.derivation_name()?;
         }
         Ok(())
@@ -159,10 +181,6 @@ fn wrong_variable(output: &str, right: &str, value: &[u8]) -> Error {
         "derivation has incorrect environment variable '{output}', should be '{right}' but is actually '{}'",
         excerpt(value)
     ))
-}
-
-fn has_dynamic_inputs(input_drvs: &BTreeMap<StorePath, InputOutputs>) -> bool {
-    input_drvs.values().any(|node| !node.dynamic.is_empty())
 }
 
 /// Where an output goes, or how that will be decided.
@@ -354,7 +372,8 @@ impl Derivation {
 
     /// Whether any input is an output of a derivation that is itself an output.
     pub fn has_dynamic_inputs(&self) -> bool {
-        has_dynamic_inputs(&self.input_drvs)
+        let mut inputs = self.input_drvs.values();
+        inputs.any(|node| !node.dynamic.is_empty())
     }
 
     /// The same, borrowed.
@@ -362,8 +381,12 @@ impl Derivation {
         DerivationParts {
             name: &self.name,
             outputs: &self.outputs,
-            input_srcs: &self.input_srcs,
-            input_drvs: &self.input_drvs,
+            input_srcs: self.input_srcs.iter().collect(),
+            input_drvs: self
+                .input_drvs
+                .iter()
+                .map(|(path, node)| (path, InputNames::Many(node)))
+                .collect(),
             platform: &self.platform,
             builder: &self.builder,
             args: self.args.iter().map(|arg| arg.as_slice()).collect(),

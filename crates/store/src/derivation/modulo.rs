@@ -78,6 +78,13 @@ pub trait DrvHashes {
     /// The hash modulo (with the output paths in place) of the derivation at a path.
     fn hash_modulo(&mut self, drv_path: &StorePath) -> Result<DrvHash>;
 
+    /// As [`DrvHashes::hash_modulo`], for the input at an index of [`DerivationParts::input_drvs`]: for callers that know
+    /// more of their inputs than their paths.
+    fn hash_modulo_of_input(&mut self, index: usize, drv_path: &StorePath) -> Result<DrvHash> {
+        let _ = index;
+        self.hash_modulo(drv_path)
+    }
+
     /// Keeps the hash modulo of a derivation that was just completed.
     fn record(&mut self, drv_path: &StorePath, hash: &DrvHash);
 }
@@ -367,10 +374,10 @@ impl<'a> DerivationParts<'a> {
         let mut deferred = false;
         // Sorted by hash and free of repetition below: this merges inputs that have the same hash.
         let mut wanted: Vec<([u8; 32], &OutputName)> = Vec::with_capacity(self.input_drvs.len());
-        for (path, node) in self.input_drvs {
-            let hash = hashes.hash_modulo(path)?;
+        for (index, (path, names)) in self.input_drvs.iter().enumerate() {
+            let hash = hashes.hash_modulo_of_input(index, path)?;
             deferred |= hash.deferred;
-            for output in node.outputs() {
+            for output in names.outputs() {
                 if !hash.has_output(output) {
                     return Err(invalid(format!(
                         "no hash for output '{output}' of derivation '{}'",
