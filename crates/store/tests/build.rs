@@ -238,6 +238,17 @@ fn failing_builders() {
     );
     assert_eq!(report.results[1].status, BuildStatus::Built);
 
+    // Closing the output is not the end, and no reason to be killed on the way there.
+    let quiet: Vec<BuildRequest> = (0..20)
+        .map(|i| {
+            lab.shell(&format!("quiet-{i}"), &["out"], |drv| {
+                drv.script("exec >&- 2>&-; sleep 0.05; echo > $out");
+            })
+        })
+        .map(BuildRequest::all)
+        .collect();
+    lab.expect_success(&lab.build(&quiet));
+
     let missing = lab.shell("missing", &["out"], |drv| {
         drv.0.builder = "/no/such/program".into();
     });
@@ -691,6 +702,9 @@ fn hostile_in_place(lab: &Lab, settings: &BuildSettings) {
     assert_eq!(result.status, BuildStatus::LogLimitExceeded);
     std::thread::sleep(Duration::from_secs(3));
     assert!(!alive.exists());
+    let quiet = "echo > $out; exec >&- 2>&-; sleep 0.1; exec sleep 0";
+    let result = build(settings, &make("quiet", quiet));
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
     // Set-user-id files.
     let result = build(
         settings,

@@ -9,6 +9,10 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+/// How long a builder may go on after it has closed its output: long enough for any that is about to end, as programs do who
+/// close it to see whether all was written.
+const AFTER_OUTPUT: Duration = Duration::from_secs(10);
+
 /// How a builder came to its end.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -55,7 +59,7 @@ fn follow(
     let mut last_output = start;
     let mut size = 0u64;
     let mut buffer = vec![0; 1 << 16];
-    let mut open = true;
+    let mut closed: Option<Instant> = None;
     loop {
         let now = Instant::now();
         let mut wait: Option<Duration> = None;
@@ -72,6 +76,17 @@ fn follow(
             };
             wait = Some(wait.map_or(left, |wait| wait.min(left)));
         }
+        if let Some(closed) = closed {
+            let left = AFTER_OUTPUT.saturating_sub(now - closed);
+            if running.has_ended() || left.is_zero() {
+                return Ok(Ended::Status(running.kill()));
+            }
+            let often = match running.pidfd {
+                Some(_) => left,
+                None => Duration::from_millis(5),
+            };
+            wait = Some(wait.map_or(often, |wait| wait.min(often)));
+        }
         let (readable, exited) = {
             let mut fds = Vec::new();
             match shared.cancel.fd() {
@@ -85,7 +100,7 @@ fn follow(
                 fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
                 fds.len() - 1
             });
-            let output = open.then(|| {
+            let output = closed.is_none().then(|| {
                 fds.push(PollFd::new(running.output.as_fd(), PollFlags::POLLIN));
                 fds.len() - 1
             });
@@ -115,7 +130,7 @@ fn follow(
         }
         if readable {
             match running.output.read(&mut buffer) {
-                Ok(0) => open = false,
+                Ok(0) => closed = Some(Instant::now()),
                 Ok(n) => {
                     let data = buffer.get(..n).unwrap_or(&[]);
                     last_output = Instant::now();
@@ -129,12 +144,11 @@ fn follow(
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // A terminal whose other end is closed gives an error.
-                Err(_) => open = false,
+                Err(_) => closed = Some(Instant::now()),
             }
         }
-        // What a process that has outlived the builder still holds open is not waited for; a builder that has
-        // closed its output is taken to be done, and killed if it is not.
-        if !open || (exited && !readable) {
+        // What a process that has outlived the builder still holds open is not waited for.
+        if exited && !readable {
             return Ok(Ended::Status(running.kill()));
         }
     }

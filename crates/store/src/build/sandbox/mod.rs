@@ -699,6 +699,14 @@ fn make_file(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 impl Running {
+    /// Whether the builder has ended, and with it what it has started.
+    pub fn has_ended(&self) -> bool {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let pid = nix::unistd::Pid::from_raw(self.pid);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
+    }
+
     /// Kills the builder and everything that it has started, and waits for its end. Returns its exit status.
     pub fn kill(&mut self) -> ExitStatus {
         match &mut self.supervised {
