@@ -267,10 +267,16 @@ const FLAGS: &[Flag] = &[
         c.no_gc_warning = true;
         Ok(())
     }),
-    flag("eval-store", None, &["STORE"], "", |c, v| {
-        c.eval_store = Some(first(v));
-        Ok(())
-    }),
+    flag(
+        "eval-store",
+        None,
+        &["STORE"],
+        "The store that evaluation uses, if it is not the one that builds",
+        |c, v| {
+            c.eval_store = Some(first(v));
+            Ok(())
+        },
+    ),
     flag(
         "override-flake",
         None,

@@ -108,6 +108,14 @@ fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
     let root = nix::unistd::geteuid().is_root();
     set("require-drop-supplementary-groups", root.to_string());
     set("max-jobs", build.max_jobs.to_string());
+    let shown = build.sandbox_paths.iter().map(|(place, path)| {
+        let optional = if path.optional { "?" } else { "" };
+        match *place == path.source {
+            true => format!("{}{optional}", place.display()),
+            false => format!("{}={}{optional}", place.display(), path.source.display()),
+        }
+    });
+    set("sandbox-paths", shown.collect::<Vec<_>>().join(" "));
     set("cores", build.cores.to_string());
     set("log-lines", build.log_lines.to_string());
     set("system", build.system.clone());

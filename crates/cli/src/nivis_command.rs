@@ -13,7 +13,7 @@ use crate::log_command::{self, LogArgs};
 use crate::nar_command::{self, NarCommand};
 use crate::path_info::{self, PathInfoArgs};
 use crate::progress::LogFormat;
-use crate::session::{Common, Failure, report_plain, warn};
+use crate::session::{Common, Failure, print, report_plain, warn};
 use crate::store_command::{self, StoreCommand};
 use crate::usage;
 use crate::why_depends::{self, WhyArgs};
@@ -157,6 +157,9 @@ pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
         Ok(common) => common,
         Err(e) => return failed(&e.into(), name),
     };
+    if !nix {
+        common.log_command = Some("nivis log");
+    }
     let rest = match Arguments::new(args).all(&mut common) {
         Ok(rest) => rest,
         Err(e) => return failed(&e.into(), name),
@@ -230,8 +233,9 @@ fn dispatch(command: Command, common: Common, nix: bool) -> Result<(), Failure> 
         Command::Hash(args) => hash_command::run(&common, args),
         Command::Nar(args) => nar_command::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut self::command(), "nivis", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::command(), "nivis", &mut script);
+            print(&script)
         }
     }
 }

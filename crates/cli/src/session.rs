@@ -100,6 +100,8 @@ pub struct Common {
     pub eval_store: Option<String>,
     /// Whether evaluation is pure when no setting says so.
     pub pure_by_default: bool,
+    /// The command that shows logs, if it is not one of Nix's.
+    pub log_command: Option<&'static str>,
     /// Becomes true when evaluation needs something built whose derivation it may not write.
     pub lacking: Rc<Cell<bool>>,
 }

@@ -14,7 +14,7 @@ use nivis_store::{ErrorKind, OutputName, StoreDir, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Where the store is: `--store`, else as the environment says.
@@ -208,12 +208,19 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     if let Some(n) = number("log-lines") {
         b.log_lines = size(n);
     }
+    b.log_command = common.log_command.map(String::from);
     b.print_build_logs = reporter().shows_build_logs();
     b.sandbox = match s.get("sandbox") {
         Some("relaxed") => SandboxMode::Relaxed,
         _ if s.switch("sandbox") == Some(false) => SandboxMode::Disabled,
         _ => SandboxMode::Enabled,
     };
+    if s.get("sandbox-paths").is_none()
+        && let Some(shell) = static_shell()
+    {
+        let element = format!("/bin/sh={}", shell.display());
+        b.sandbox_paths.extend([SandboxPath::parse(&element)]);
+    }
     b.sandbox_paths.extend(
         s.list("sandbox-paths")
             .iter()
@@ -281,6 +288,54 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     });
     b.netrc_file = path("netrc-file");
     Ok(b)
+}
+
+/// A shell of the machine that needs no other files, for `/bin/sh` in the sandbox.
+fn static_shell() -> Option<&'static PathBuf> {
+    const SHELLS: [&str; 6] = [
+        "/usr/bin/busybox",
+        "/bin/busybox",
+        "/usr/bin/bash-static",
+        "/bin/bash-static",
+        "/usr/bin/dash-static",
+        "/bin/sh",
+    ];
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        // The file itself: a link might lead nowhere in the sandbox.
+        let mut shells = SHELLS
+            .iter()
+            .filter_map(|path| Path::new(path).canonicalize().ok());
+        shells.find(|path| is_static_program(path).unwrap_or(false))
+    });
+    found.as_ref()
+}
+
+/// Whether a file is a program of this machine that is loaded without a dynamic linker: an ELF file without the program
+/// header `PT_INTERP` (<https://refspecs.linuxfoundation.org/elf/gabi4+/ch5.pheader.html>).
+fn is_static_program(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(path)?;
+    let mut header = [0; 64];
+    file.read_exact_at(&mut header, 0)?;
+    // 64 bits, little-endian: what this runs on nearly everywhere.
+    if !header.starts_with(b"\x7fELF\x02\x01") {
+        return Ok(false);
+    }
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    let (start, size, count) = (
+        number(&header[32..40]),
+        number(&header[54..56]),
+        number(&header[56..58]),
+    );
+    for i in 0..count {
+        let mut kind = [0; 4];
+        file.read_exact_at(&mut kind, start.saturating_add(i * size))?;
+        if number(&kind) == 3 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The platforms that a processor for `x86_64-linux` can build for as well: the levels of its architecture.
@@ -607,4 +662,27 @@ pub fn parse_legacy(dir: &StoreDir, text: &str) -> Result<Wanted, Failure> {
 /// Shows a message that matters as much as most do.
 pub fn info(text: impl Into<String>) {
     reporter().message(Level::Info, &text.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_programs() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("program");
+        let found = |kind: u8, magic: &[u8]| {
+            let mut file = vec![0; 64 + 56];
+            file[..magic.len()].copy_from_slice(magic);
+            (file[32], file[54], file[56], file[64]) = (64, 56, 1, kind);
+            std::fs::write(&path, file)?;
+            is_static_program(&path)
+        };
+        assert!(found(1, b"\x7fELF\x02\x01")?);
+        assert!(!found(3, b"\x7fELF\x02\x01")?);
+        assert!(!found(1, b"#!/bin/sh\n")?);
+        assert!(is_static_program(&dir.path().join("missing")).is_err());
+        Ok(())
+    }
 }

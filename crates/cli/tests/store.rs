@@ -215,6 +215,25 @@ fn failures_are_told() {
 }
 
 #[test]
+fn a_missing_shell_is_explained() {
+    // Without a sandbox there is that of the machine.
+    for w in worlds().iter().skip(1) {
+        let mut bare = World::new(true);
+        bare.flags.retain(|flag| flag != SHOWN);
+        bare.flags.push(String::new());
+        let failed = bare.run("nivis", &["build", "-f", "trivial.nix"]);
+        assert_eq!(failed.status, 1, "{failed:?}");
+        for text in ["the setting 'sandbox-paths' can show it one", "nivis log "] {
+            assert!(failed.err.contains(text), "{failed:?}");
+        }
+        assert!(
+            w.ok("nivis", &["config", "show", "sandbox-paths"])
+                .contains("/usr?")
+        );
+    }
+}
+
+#[test]
 fn fixed_outputs_right_and_wrong() {
     for w in worlds() {
         let text = r#"{ hash }: import ./sh.nix {

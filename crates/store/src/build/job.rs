@@ -512,11 +512,17 @@ impl Build<'_> {
                 Ok(mut running) => run(shared, &mut running, &mut lines, &mut log),
                 Err(LaunchError::Exec(e)) => {
                     // As the reference has it, this is something that the builder says.
-                    let text = format!(
+                    let mut text = format!(
                         "error: executing '{}': {}\n",
                         String::from_utf8_lossy(&self.drv.builder),
                         super::os_message(&e)
                     );
+                    if sandbox
+                        && self.drv.builder == b"/bin/sh"
+                        && e.kind() == std::io::ErrorKind::NotFound
+                    {
+                        text += "note: the sandbox has no shell of its own; the setting 'sandbox-paths' can show it one ('/bin/sh=PATH')\n";
+                    }
                     lines.write(text.as_bytes());
                     shared.tell_warning(log.write(text.as_bytes()));
                     Ok(Ended::Status(super::sandbox::ExitStatus::Code(1)))
@@ -639,9 +645,10 @@ impl Build<'_> {
             for line in tail {
                 message += &format!("> {line}\n");
             }
-            let command = match shared.settings.feature("nix-command") {
-                true => "nix log",
-                false => "nix-store -l",
+            let command = match &shared.settings.log_command {
+                Some(command) => command.as_str(),
+                None if shared.settings.feature("nix-command") => "nix log",
+                None => "nix-store -l",
             };
             message += &format!("For full logs, run:\n  {command} {drv}");
         }

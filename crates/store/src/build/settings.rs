@@ -75,6 +75,8 @@ pub struct BuildSettings {
     pub max_log_size: Option<u64>,
     /// `log-lines`: how many lines of a failed build's output are part of its error.
     pub log_lines: usize,
+    /// The command that prints logs, for the errors of failed builds; one of Nix's if not given.
+    pub log_command: Option<String>,
     /// Whether builders' output is shown as it comes, so that errors need not repeat its end.
     pub print_build_logs: bool,
     /// `keep-build-log`
@@ -158,6 +160,7 @@ impl Default for BuildSettings {
             timeout: None,
             max_log_size: None,
             log_lines: 25,
+            log_command: None,
             print_build_logs: false,
             keep_log: true,
             compress_log: true,
