@@ -229,7 +229,7 @@ pub struct Machine {
     roots: Vec<Option<Value>>,
     free_roots: Vec<usize>,
     externals: Vec<Rc<dyn Any>>,
-    extensions: FxHashMap<TypeId, Box<dyn Any>>,
+    extensions: Vec<(TypeId, Box<dyn Any>)>,
     transitions: FxHashMap<(Shape, Shape), Transition>,
     /// Shapes of small sets with the hash of their entries.
     shapes: hashbrown::HashTable<(u64, Shape)>,
@@ -330,7 +330,7 @@ impl Machine {
             roots: Vec::new(),
             free_roots: Vec::new(),
             externals: Vec::new(),
-            extensions: FxHashMap::default(),
+            extensions: Vec::new(),
             transitions: FxHashMap::default(),
             shapes: Default::default(),
             cancel: CancelToken::default(),
@@ -453,16 +453,17 @@ impl Machine {
 
     /// State that builtins keep per evaluator (caches and the like), made when first asked for.
     pub fn extension<T: Any + Default>(&mut self) -> &mut T {
-        let entry = self
-            .extensions
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Box::new(T::default()));
-        if entry.downcast_mut::<T>().is_none() {
-            *entry = Box::new(T::default());
-        }
-        match entry.downcast_mut::<T>() {
+        let id = TypeId::of::<T>();
+        // They are few, so that searching is quicker than hashing.
+        let at = self.extensions.iter().position(|(known, _)| *known == id);
+        let at = at.unwrap_or_else(|| {
+            self.extensions.push((id, Box::new(T::default())));
+            self.extensions.len() - 1
+        });
+        let entry = self.extensions.get_mut(at);
+        match entry.and_then(|(_, state)| state.downcast_mut::<T>()) {
             Some(t) => t,
-            None => unreachable!("the entry was just made with this type"),
+            None => unreachable!("the entry was made with this type"),
         }
     }
 
