@@ -3,6 +3,7 @@
 mod allocator;
 mod build_command;
 mod common;
+mod complete;
 mod config_command;
 mod copy_command;
 mod derivation_command;

@@ -2,6 +2,7 @@
 
 use crate::build_command::{self, BuildArgs};
 use crate::common::{self, Arguments};
+use crate::complete;
 use crate::config_command::{self, ConfigArgs, ConfigCommand};
 use crate::copy_command::{self, CopyArgs};
 use crate::derivation_command::{self, DerivationCommand, ShowArgs};
@@ -142,7 +143,7 @@ struct ParseArgs {
 }
 
 /// The whole command line, the common flags included.
-fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     Cli::command().args(common::clap_args())
 }
 
@@ -150,6 +151,16 @@ fn command() -> clap::Command {
 pub fn run(args: impl Iterator<Item = String>, name: &'static str) -> i32 {
     let nix = name == "nix";
     let args: Vec<String> = args.collect();
+    let asked = std::env::var("NIX_GET_COMPLETIONS").ok();
+    if let Some(number) = asked.and_then(|n| n.parse().ok()) {
+        let mut command = command();
+        // Common flags reach subcommands only when the whole is built.
+        command.build();
+        return match complete::run(&command, &args, number) {
+            Ok(()) => 0,
+            Err(e) => failed(&e, name),
+        };
+    }
     if nix && args.iter().any(|a| a == "--version") {
         return crate::legacy::version(name, args);
     }

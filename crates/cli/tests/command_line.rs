@@ -280,6 +280,36 @@ fn usage_errors_have_the_words_of_nix() {
 }
 
 #[test]
+fn completions_as_scripts_of_nix_ask_for_them() {
+    let dir = Folder::new();
+    dir.write(
+        "foo/default.nix",
+        "{ outputs.first = 1; outputs.fifth = 2; other = 3; }",
+    )
+    .write("err.nix", "throw \"error\"");
+    let complete = |number: &str, args: &[&str]| {
+        let env = [("NIX_GET_COMPLETIONS", number)];
+        dir.named("nix", args, &env, "").quiet().to_string()
+    };
+    assert_eq!(complete("1", &["buil"]), "normal\nbuild\t\n");
+    assert_eq!(complete("2", &["build", "./f"]), "filenames\n./foo\t\n");
+    assert_eq!(complete("2", &["build", "./nonexistent"]), "filenames\n");
+    assert!(complete("2", &["build", "--log-form"]).starts_with("normal\n--log-format\t"));
+    assert_eq!(
+        complete("4", &["eval", "--file", "./foo", "outp"]),
+        "attrs\noutputs\t\n"
+    );
+    assert_eq!(
+        complete("4", &["build", "-f", "./foo", "outputs.fi"]),
+        "attrs\noutputs.fifth\t\noutputs.first\t\n"
+    );
+    assert_eq!(
+        complete("4", &["eval", "--file", "./err.nix", "outp"]),
+        "attrs\n"
+    );
+}
+
+#[test]
 fn json_is_for_people_on_request() {
     let dir = Folder::new();
     let json = |flag: &str| {
