@@ -7,6 +7,7 @@ mod complete;
 mod config_command;
 mod copy_command;
 mod derivation_command;
+mod diff_closures;
 mod eval_command;
 mod gc_command;
 mod hash_command;

@@ -90,6 +90,9 @@ pub enum StoreCommand {
     Import,
     /// Delete everything that nothing keeps alive
     Gc(GcArgs),
+    /// Show which packages and versions another closure has
+    #[command(name = "diff-closures")]
+    DiffClosures(crate::diff_closures::DiffArgs),
     /// Find the store path with a hash part
     #[command(name = "path-from-hash-part")]
     PathFromHashPart {
@@ -318,6 +321,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
             contents::import(&store)
         }
         StoreCommand::Gc(args) => crate::gc_command::run(&common, &args),
+        StoreCommand::DiffClosures(args) => crate::diff_closures::run(common, &args),
         StoreCommand::PathFromHashPart { hash_part } => {
             let store = store_access::open(&common)?;
             match store.query_path_from_hash_part(&hash_part)? {

@@ -472,6 +472,32 @@ fn stores_are_filled_read_and_emptied_without_builds() {
 }
 
 #[test]
+fn closures_are_compared() {
+    for w in worlds() {
+        w.dir.write(
+            "both.nix",
+            r#"let sh = import ./sh.nix;
+                   lib = version: size: sh {
+                     name = "lib-${version}";
+                     script = "head -c ${size} /dev/zero > $out; echo ${version} >> $out";
+                   };
+               in {
+                 old = sh { name = "top-1"; deps = [ (lib "1.0" "20000") (sh { name = "foo-bin"; script = "echo > $out"; }) ]; script = "echo $deps > $out"; };
+                 new = sh { name = "top-1"; deps = [ (lib "2.0" "200") (lib "2.1" "200000") ]; script = "echo $deps > $out"; };
+               }"#,
+        );
+        w.ok("nix-build", &["both.nix", "--no-out-link"]);
+        let args = ["store", "diff-closures", "-f", "both.nix", "old", "new"];
+        assert_eq!(
+            w.ok("nivis", &args),
+            "foo: ε → ∅\nlib: 1.0 → 2.0, 2.1, 176.1 KiB\n"
+        );
+        let same = ["store", "diff-closures", "-f", "both.nix", "old", "old"];
+        assert_eq!(w.ok("nivis", &same), "");
+    }
+}
+
+#[test]
 fn old_generations_of_profiles() {
     for w in worlds() {
         w.dir.write(
