@@ -1,6 +1,6 @@
 //! Attribute sets.
 
-use crate::args::{Want, arguments, check};
+use crate::args::{About, Want, arguments, check};
 use crate::lists::check_items;
 use crate::table::{frame, leaf};
 use nivis_eval::{Activation, Builtin, Machine, PosId, Result, Step, Symbol, Value};
@@ -114,7 +114,7 @@ fn get_attr(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         Some(v) => Ok(Step::Done(v)),
         None => {
             let symbol = m.symbols.of_string(name);
-            Err(m.missing_attr(attrs, symbol))
+            Err(m.missing_attr(attrs, symbol)).about("in the attribute set under consideration")
         }
     }
 }
@@ -145,8 +145,14 @@ fn unsafe_get_attr_pos(m: &mut Machine, a: &mut Activation) -> Result<Step> {
 }
 
 /// Looks at the elements of `list` from `a.state - 1` on; the step to take when one is not evaluated yet. Every
-/// element has to be what `want` says.
-fn elements(m: &mut Machine, a: &mut Activation, list: Value, want: Want) -> Result<Option<Step>> {
+/// element has to be what `want` says; `what` they are.
+fn elements(
+    m: &mut Machine,
+    a: &mut Activation,
+    list: Value,
+    want: Want,
+    what: &str,
+) -> Result<Option<Step>> {
     let list = m.want_list(list)?;
     for i in a.state as usize - 1..list.len() {
         let Some(item) = list.get(i) else { break };
@@ -154,7 +160,7 @@ fn elements(m: &mut Machine, a: &mut Activation, list: Value, want: Want) -> Res
             a.state = i as u64 + 1;
             return Ok(Some(Step::Force(item)));
         }
-        check(m, want, item)?;
+        check(m, want, item).about(what)?;
     }
     a.state = list.len() as u64 + 1;
     Ok(None)
@@ -166,7 +172,8 @@ fn remove_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     a.state = a.state.max(1);
-    if let Some(step) = elements(m, a, m.local(a, 1), Want::PlainString)? {
+    let what = "while evaluating the values of the second argument passed to builtins.removeAttrs";
+    if let Some(step) = elements(m, a, m.local(a, 1), Want::PlainString, what)? {
         return Ok(step);
     }
     let attrs = m.want_attrs(m.local(a, 0))?;
@@ -180,6 +187,8 @@ fn remove_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     Ok(Step::Done(m.without_attrs(attrs, &mut names)))
 }
 
+const IN_PAIR: &str = "in a {name=...; value=...;} pair";
+
 fn list_to_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     // Local: list. State: elements looked at, plus one. First all names are evaluated, then the set is made.
     if let Some(step) = arguments(m, a, 1, &[(0, Want::List)])? {
@@ -192,14 +201,18 @@ fn list_to_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         if item.is_thunk() {
             return Ok(Step::Force(item));
         }
-        let pair = m.want_attrs(item)?;
+        let pair = m
+            .want_attrs(item)
+            .about("while evaluating an element of the list passed to builtins.listToAttrs")?;
         let Some(name) = pair.get(m.known.name) else {
-            return Err(m.missing_attr(pair, m.known.name));
+            return Err(m.missing_attr(pair, m.known.name)).about(IN_PAIR);
         };
         if name.is_thunk() {
             return Ok(Step::Force(name));
         }
-        m.want_plain_string(name)?;
+        m.want_plain_string(name).about(
+            "while evaluating the `name` attribute of an element of the list passed to builtins.listToAttrs",
+        )?;
     }
     check_items(m, list.len().saturating_mul(2))?;
     let mut entries: Vec<(Symbol, u32)> = Vec::with_capacity(list.len());
@@ -217,7 +230,7 @@ fn list_to_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         let pair = m.want_attrs(list.get(i as usize).unwrap_or(Value::NULL))?;
         match pair.entry(value) {
             Some((v, pos)) => attrs.push((symbol, pos, v)),
-            None => return Err(m.missing_attr(pair, value)),
+            None => return Err(m.missing_attr(pair, value)).about(IN_PAIR),
         }
     }
     Ok(Step::Done(m.attrs_sorted(&attrs)))
@@ -238,7 +251,9 @@ fn cat_attrs(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     a.state = a.state.max(1);
-    if let Some(step) = elements(m, a, m.local(a, 1), Want::Attrs)? {
+    let what =
+        "while evaluating an element in the list passed as second argument to builtins.catAttrs";
+    if let Some(step) = elements(m, a, m.local(a, 1), Want::Attrs, what)? {
         return Ok(step);
     }
     let name = m.want_string(m.local(a, 0))?;
@@ -265,7 +280,9 @@ fn zip_attrs_with(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         return Ok(step);
     }
     a.state = a.state.max(1);
-    if let Some(step) = elements(m, a, m.local(a, 1), Want::Attrs)? {
+    let what =
+        "while evaluating a value of the list passed as second argument to builtins.zipAttrsWith";
+    if let Some(step) = elements(m, a, m.local(a, 1), Want::Attrs, what)? {
         return Ok(step);
     }
     let f = m.local(a, 0);

@@ -5,7 +5,7 @@
 //! the running function: the collector sees them, and an error drops them. The tree is a treap: each node's
 //! priority is a fixed hash of its number, which keeps it balanced whatever the order of the keys.
 
-use crate::args::{Want, arguments, check};
+use crate::args::{About, Want, arguments, check};
 use nivis_eval::{Activation, Error, ErrorKind, Machine, Result, Step, Value, ops};
 use std::cmp::Ordering;
 
@@ -325,7 +325,9 @@ impl Closure<'_, '_> {
             }
             Phase::Called => {
                 let list = self.m.pop();
-                self.m.want_list(list)?;
+                self.m.want_list(list).about(
+                    "while evaluating the return value of the `operator` passed to builtins.genericClosure",
+                )?;
                 let node = self.nodes - 1;
                 self.m.set_local(self.a, NODES + NODE * node + LIST, list);
                 self.set_number(CHILD, 0);
@@ -362,12 +364,20 @@ pub(crate) fn generic_closure(m: &mut Machine, a: &mut Activation) -> Result<Ste
         ] {
             let symbol = m.symbols.intern(name);
             let Some(v) = attrs.get(symbol) else {
-                return Err(m.missing_attr(attrs, symbol));
+                return Err(m.missing_attr(attrs, symbol))
+                    .about("in the attrset passed as argument to builtins.genericClosure");
             };
             if v.is_thunk() {
                 return Ok(Step::Force(v));
             }
-            check(m, want, v)?;
+            check(m, want, v).about(match want {
+                Want::List => {
+                    "while evaluating the 'startSet' attribute passed as argument to builtins.genericClosure"
+                }
+                _ => {
+                    "while evaluating the 'operator' attribute passed as argument to builtins.genericClosure"
+                }
+            })?;
             if v.as_list().is_some_and(|l| l.is_empty()) {
                 return Ok(Step::Done(v));
             }

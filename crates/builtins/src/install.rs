@@ -52,6 +52,7 @@ pub fn install(m: &mut Machine) {
             bind(m, &mut entries, builtin.name, builtin.global, value);
         }
     }
+    m.describe_arguments(crate::purposes::purpose);
     m.describe_builtin("derivationStrict", crate::derivations::describe);
     m.describe_native(crate::data::json_text, crate::data::describe_json);
     for constant in crate::environment::CONSTANTS {

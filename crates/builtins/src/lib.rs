@@ -11,6 +11,7 @@
 //! strings without an encoding, so nothing here requires UTF-8 unless the format does.
 pub mod host;
 pub mod pure;
+mod purposes;
 
 mod args;
 mod attrs;

@@ -1,6 +1,6 @@
 //! Strings, regular expressions, versions.
 
-use crate::args::{Want, arguments};
+use crate::args::{About, Want, arguments};
 use crate::pure::regex::{Group, Regex};
 use crate::pure::{path, replace, version};
 use crate::table::{frame, leaf};
@@ -248,7 +248,9 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             a.state |= FORCED;
             return Ok(Step::Force(pattern));
         }
-        m.want_string(pattern)?;
+        m.want_string(pattern).about(
+            "while evaluating one of the strings to replace passed to builtins.replaceStrings",
+        )?;
         a.state += 2;
     }
     let s = m.local(a, 2);
@@ -270,7 +272,12 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         if replacement.is_thunk() {
             return Err(Ok(replacement));
         }
-        let text = m.want_string(replacement).map_err(Err)?;
+        let text = m
+            .want_string(replacement)
+            .about(
+                "while evaluating one of the replacement strings passed to builtins.replaceStrings",
+            )
+            .map_err(Err)?;
         if let Some(used) = used.get_mut(i)
             && !*used
         {

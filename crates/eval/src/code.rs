@@ -228,17 +228,28 @@ impl Program {
 impl Tables {
     /// Where the op at `address` (or the closest one before it with a position) stands in the source.
     pub fn span(&self, address: *const Op) -> Option<SourceSpan> {
+        let (program, index) = self.find(address)?;
+        let (start, end) = program.spans.find(index as u32)?;
+        Some(SourceSpan {
+            start: offset(program.base, start),
+            len: end.saturating_sub(start),
+        })
+    }
+
+    /// The op at `address`, if a program has one there.
+    pub fn op(&self, address: *const Op) -> Option<Op> {
+        let (program, index) = self.find(address)?;
+        program.ops.get(index).copied()
+    }
+
+    fn find(&self, address: *const Op) -> Option<(&Program, usize)> {
         let address = address as usize;
         let program = self.programs.iter().find(|p| {
             let start = p.ops.as_ptr() as usize;
             (start..start + p.ops.len() * size_of::<Op>()).contains(&address)
         })?;
-        let index = ((address - program.ops.as_ptr() as usize) / size_of::<Op>()) as u32;
-        let (start, end) = program.spans.find(index)?;
-        Some(SourceSpan {
-            start: offset(program.base, start),
-            len: end.saturating_sub(start),
-        })
+        let index = (address - program.ops.as_ptr() as usize) / size_of::<Op>();
+        Some((program, index))
     }
 }
 

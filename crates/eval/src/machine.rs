@@ -221,6 +221,7 @@ pub struct Machine {
     describers: FxHashMap<&'static str, Describe>,
     /// Native functions that do the same, whatever builtin they run for.
     native_describers: Vec<(Resume, Describe)>,
+    purpose: Option<Purpose>,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
     errors: Vec<Error>,
@@ -261,6 +262,10 @@ pub struct Machine {
 /// Says what a running builtin is doing, for the trace of an error: steps from the innermost one, each with its place.
 pub type Describe = fn(&mut Machine, &Activation) -> Vec<(String, SourceSpan)>;
 
+/// Says what an argument of a builtin is for: of the one that failed, or when none did, of the one among these values that the
+/// builtin refused.
+pub type Purpose = fn(&Machine, &str, &[Value], Option<usize>) -> Option<String>;
+
 /// Calls between two looks at limits and cancellation.
 const TICKS: u32 = 1024;
 /// Sets of at most this many attributes share their shapes however they are made.
@@ -269,6 +274,23 @@ pub(crate) const INTERN_UP_TO: usize = 64;
 const KEEP_BUFFERS_OF: usize = 1 << 17;
 /// Arguments that one call instruction can take.
 pub(crate) const MAX_ARGS: usize = 640;
+
+/// What there is to say about arguments of builtins in the trace of an error.
+#[derive(Default)]
+struct AboutArguments {
+    /// What one of them is for.
+    purpose: Option<String>,
+    /// The call of the builtin, if no frame says that.
+    called: Option<(String, SourceSpan)>,
+}
+
+/// Whether a builtin that fails with this refuses an argument.
+fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Type
+        || error
+            .message()
+            .contains("is not allowed to refer to a store path")
+}
 
 enum Called {
     /// Frames are arranged; continue with the top one.
@@ -322,6 +344,7 @@ impl Machine {
             builtins: Vec::new(),
             describers: FxHashMap::default(),
             native_describers: vec![(ops::force_deep, ops::describe_deep)],
+            purpose: None,
             stack: Vec::with_capacity(1024),
             frames: Vec::with_capacity(256),
             errors: Vec::new(),
@@ -375,6 +398,11 @@ impl Machine {
     /// Functions are told apart by their addresses; two whose code is the same to the letter may be taken for one another.
     pub fn describe_native(&mut self, resume: Resume, describe: Describe) {
         self.native_describers.push((resume, describe));
+    }
+
+    /// Lets the traces of errors show what arguments of builtins are for.
+    pub fn describe_arguments(&mut self, purpose: Purpose) {
+        self.purpose = Some(purpose);
     }
 
     /// Binds a name in the outermost scope of every file compiled from now on.
@@ -1187,6 +1215,10 @@ impl Machine {
         let mut placed = !error.data().span.start.is_none();
         let already = error.trace_len();
         let mut top = self.frames.len();
+        // Whether all frames so far only help the next one; the thunk that it waits for; where on the stack its values end.
+        let mut own = true;
+        let mut awaited = None;
+        let mut below = self.stack.len();
         if error.data().at_call
             && !placed
             && let Some(frame) = self.frames.get(floor..).and_then(<[Frame]>::last)
@@ -1210,6 +1242,18 @@ impl Machine {
         }
         for i in (floor..top).rev() {
             let frame = self.frames[i];
+            let arguments = self.about_arguments(&error, i, own, awaited, &mut below);
+            if let Some(text) = arguments.purpose {
+                items.push((text, SourceSpan::default()));
+            }
+            if let Some(called) = arguments.called {
+                items.push(called);
+            }
+            if frame.update != ThunkPtr::NONE {
+                (own, awaited) = (false, Some((frame.update, frame.flags)));
+            } else if frame.resume.is_none() || frame.info != NO_INFO {
+                (own, awaited) = (false, None);
+            }
             if frame.resume.is_none()
                 && !placed
                 && !frame.ip.is_null()
@@ -1287,6 +1331,100 @@ impl Machine {
             }
         }
         error
+    }
+
+    /// What an error, or a thunk that failed, has to do with the arguments of the builtin whose frame is at `i`, or which the
+    /// code of that frame was about to call.
+    fn about_arguments(
+        &self,
+        error: &Error,
+        i: usize,
+        own: bool,
+        awaited: Option<(ThunkPtr, u8)>,
+        below: &mut usize,
+    ) -> AboutArguments {
+        let mut about = AboutArguments::default();
+        let (Some(frame), Some(purpose)) = (self.frames.get(i), self.purpose) else {
+            return about;
+        };
+        if frame.resume.is_some() {
+            let Some(builtin) = self.builtins.get(frame.info as usize) else {
+                return about;
+            };
+            let base = frame.base as usize;
+            let Some(args) = self.stack.get(base..base + builtin.args.len()) else {
+                return about;
+            };
+            *below = base.min(*below);
+            let failed = awaited
+                .and_then(|(thunk, _)| args.iter().position(|v| *v == Value(thunk.0 as u64)));
+            if failed.is_some() || own && is_refusal(error) {
+                about.purpose = purpose(self, builtin.name, args, failed);
+            }
+            return about;
+        }
+        if own && i + 1 < self.frames.len() && is_refusal(error) {
+            let waiting = self.tables.op(frame.ip.wrapping_sub(1));
+            let joins = |op: &Op| {
+                matches!(
+                    op,
+                    Op::CoercePart | Op::CoercePathPart | Op::Add | Op::BeginAdd
+                )
+            };
+            if waiting.as_ref().is_some_and(joins) {
+                about.purpose = Some("while evaluating a path segment".to_string());
+                return about;
+            }
+        }
+        // Arguments that are always evaluated are so before a builtin has a frame: the call runs again after each.
+        let Some((thunk, flags)) = awaited else {
+            return about;
+        };
+        if flags & flag::DISCARD == 0 {
+            return about;
+        }
+        let fixed = || {
+            let mut ops = self.call_ops.iter();
+            ops.find(|ops| ops.as_ptr() == frame.ip).map(|ops| ops[0])
+        };
+        let Some(Op::Call(n)) = self.tables.op(frame.ip).or_else(fixed) else {
+            return about;
+        };
+        let waits = |v: &Value| *v == Value(thunk.0 as u64);
+        let Some(at) = self
+            .stack
+            .get(..*below)
+            .and_then(|s| s.iter().rposition(waits))
+        else {
+            return about;
+        };
+        *below = at;
+        for index in 0..usize::from(n) {
+            let Some(function) = at.checked_sub(index + 1) else {
+                break;
+            };
+            let callee = self.stack[function]
+                .resolved()
+                .as_function()
+                .map(|f| f.callee());
+            if let Some(Callee::Primop(which)) = callee
+                && let Some(builtin) = self.builtins.get(which as usize)
+                && index < builtin.args.len()
+                && builtin.strict & 1 << index != 0
+            {
+                let args = self
+                    .stack
+                    .get(function + 1..function + 1 + builtin.args.len());
+                about.purpose = purpose(self, builtin.name, args.unwrap_or(&[]), Some(index));
+                let span = self.tables.span(frame.ip).unwrap_or_default();
+                about.called = Some((
+                    format!("while calling the '{}' builtin", builtin.name),
+                    span,
+                ));
+                break;
+            }
+        }
+        about
     }
 
     /// Whether a place is in a text that belongs to the language itself.
@@ -1513,6 +1651,11 @@ impl Machine {
                     .last()
                     .and_then(|f| self.tables.span(f.ip.wrapping_sub(1)))
                     .unwrap_or_default();
+                let refused = self.purpose.filter(|_| is_refusal(&e));
+                let e = match refused.and_then(|f| f(self, name, &args[..arity], None)) {
+                    Some(text) => e.context(text, SourceSpan::default(), false),
+                    None => e,
+                };
                 return Err(e.at(span).context(
                     format!("while calling the '{name}' builtin"),
                     span,
@@ -1923,7 +2066,8 @@ impl Machine {
                     self.heap.stats.lookups += 1;
                     let v = top!();
                     let Some(attrs) = v.as_attrs() else {
-                        fail!(self.expected(Type::Attrs, v));
+                        let what = "while evaluating the first subexpression of a with expression";
+                        fail!(self.expected_for(what, Type::Attrs, v));
                     };
                     match self.lookup(attrs, i) {
                         Some(value) => {
@@ -2005,7 +2149,11 @@ impl Machine {
                     if v == Value::FALSE {
                         jump!(distance);
                     } else if v != Value::TRUE {
-                        fail!(self.expected(Type::Bool, v));
+                        fail!(self.expected_for(
+                            "while evaluating a branch condition",
+                            Type::Bool,
+                            v
+                        ));
                     }
                 }
                 Op::AndJump(distance) => {
@@ -2037,12 +2185,16 @@ impl Machine {
                 Op::CheckAttrs => {
                     let v = top!();
                     if v.as_attrs().is_none() {
-                        fail!(self.expected(Type::Attrs, v));
+                        let what = "in the right operand of the update (//) operator";
+                        fail!(self.expected_for(what, Type::Attrs, v));
                     }
                 }
                 Op::Not => match top!().as_bool() {
                     Some(b) => set_top!(Value::bool(!b)),
-                    None => fail!(self.expected(Type::Bool, top!())),
+                    None => {
+                        let what = "in the argument of the not operator";
+                        fail!(self.expected_for(what, Type::Bool, top!()))
+                    }
                 },
                 Op::Negate => {
                     let v = top!();
@@ -2113,7 +2265,10 @@ impl Machine {
                             let v = self.update(a, b);
                             set_top!(v);
                         }
-                        (None, _) => fail!(self.expected(Type::Attrs, left)),
+                        (None, _) => {
+                            let what = "in the left operand of the update (//) operator";
+                            fail!(self.expected_for(what, Type::Attrs, left))
+                        }
                         (_, None) => fail!(self.expected(Type::Attrs, right)),
                     }
                 }
@@ -2123,7 +2278,10 @@ impl Machine {
                     for i in at..self.stack.len() {
                         match self.stack[i].as_list() {
                             Some(list) => total += list.len(),
-                            None => fail!(self.expected(Type::List, self.stack[i])),
+                            None => {
+                                let what = "while evaluating one of the elements to concatenate";
+                                fail!(self.expected_for(what, Type::List, self.stack[i]))
+                            }
                         }
                     }
                     self.heap.stats.list_concats += 1;
@@ -2169,7 +2327,10 @@ impl Machine {
                         let message = self.assertion_message(ip.wrapping_sub(1));
                         fail!(Error::new(ErrorKind::Assertion, message));
                     }
-                    None => fail!(self.expected(Type::Bool, top!())),
+                    None => {
+                        let what = "in the condition of the assert statement";
+                        fail!(self.expected_for(what, Type::Bool, top!()))
+                    }
                 },
                 Op::AssertEqual => {
                     let n = self.stack.len();
@@ -2294,7 +2455,7 @@ impl Machine {
         let v = self.stack.pop().unwrap_or(Value::NULL).resolved();
         match v.as_string() {
             Some(s) => self.attr_name(s),
-            None => Err(self.expected(Type::String, v)),
+            None => Err(self.expected_for("while evaluating an attribute name", Type::String, v)),
         }
     }
 
@@ -2338,7 +2499,8 @@ impl Machine {
                 continue;
             }
             let Some(name) = name.as_string() else {
-                return Err(self.expected(Type::String, name));
+                let what = "while evaluating the name of a dynamic attribute";
+                return Err(self.expected_for(what, Type::String, name));
             };
             let symbol = self.attr_name(name)?;
             let pos = self.tables.dynamic[index as usize][i];
@@ -2991,6 +3153,13 @@ impl Machine {
             wanted.with_article(),
             self.describe(found)
         ))
+    }
+
+    /// The same, with what the value was for.
+    #[cold]
+    fn expected_for(&self, purpose: &str, wanted: Type, found: Value) -> Error {
+        self.expected(wanted, found)
+            .context(purpose, SourceSpan::default(), false)
     }
 
     /// The error for a missing attribute.
