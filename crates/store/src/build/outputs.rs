@@ -139,7 +139,7 @@ impl Registering<'_> {
         let actual = build.actual_path(&scratch);
         let Ok(meta) = fs::symlink_metadata(&actual) else {
             return Err(rejected(format!(
-                "builder for '{}' failed to produce output path for output '{name}' at '{}'",
+                "builder for '{}' failed to produce output path for output '{name}' at \"{}\"",
                 self.store.print(&build.job.drv_path),
                 actual.display()
             )));
@@ -149,7 +149,7 @@ impl Registering<'_> {
             || user.is_some_and(|user| meta.uid() != user.uid)
         {
             return Err(rejected(format!(
-                "suspicious ownership or permission on '{}' for output '{name}'; rejecting this build output",
+                "suspicious ownership or permission on \"{}\" for output '{name}'; rejecting this build output",
                 actual.display()
             )));
         }
@@ -348,7 +348,7 @@ impl Registering<'_> {
             )
         {
             return Err(rejected(format!(
-                "output path '{}' should be a non-executable regular file since recursive hashing is not enabled (one of outputHashMode={{flat,text}} is true)",
+                "output path \"{}\" should be a non-executable regular file since recursive hashing is not enabled (one of outputHashMode={{flat,text}} is true)",
                 actual.display()
             )));
         }

@@ -89,7 +89,7 @@ impl Canonicalise<'_> {
         if !matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFLNK) {
             return Err(Error::new(
                 ErrorKind::Nar,
-                format!("file '{}' has an unsupported type", at()),
+                format!("file \"{}\" has an unsupported type", at()),
             ));
         }
         remove_attributes(folder, name, self.ignored_acls).map_err(|e| {
