@@ -322,8 +322,10 @@ impl Observer for Reporter {
                 fields,
                 ..
             } => {
-                if level <= self.verbosity && !text.is_empty() && kind != ActivityKind::BuildWaiting
-                {
+                // Bars tell what is waited for themselves.
+                let bars = matches!(self.format, LogFormat::Bar | LogFormat::BarWithLogs);
+                let told = bars && kind == ActivityKind::BuildWaiting;
+                if level <= self.verbosity && !text.is_empty() && !told {
                     self.line(&format!("{text}..."));
                 }
                 let name = match (kind, fields.first()) {

@@ -275,10 +275,10 @@ impl Build<'_> {
         }
         let mut known = self.drv.output_paths(store.store_dir())?;
         if self.shared.settings.feature("ca-derivations") && known.values().any(Option::is_none) {
-            let hash = store.drv_hash_modulo(&self.job.drv_path, &self.drv)?;
+            let hash = store.output_hash(&self.drv)?;
             for (name, path) in &mut known {
                 if path.is_none() {
-                    *path = store.find_realisation(hash.sha256(), name)?.map(|r| r.path);
+                    *path = store.find_realisation(&hash, name)?.map(|r| r.path);
                 }
             }
         }

@@ -99,12 +99,10 @@ impl Registering<'_> {
 
     fn register_realisations(&self) -> Result<(), Failed> {
         let build = self.build;
-        let hash = self
-            .store
-            .drv_hash_modulo(&build.job.drv_path, &build.drv)?;
+        let hash = self.store.output_hash(&build.drv)?;
         for (name, path) in &self.finals {
             self.store.register_realisation(&Realisation {
-                drv_hash: *hash.sha256(),
+                drv_hash: hash,
                 output: name.clone(),
                 path: path.clone(),
                 signatures: BTreeSet::new(),

@@ -250,6 +250,19 @@ impl Derivation {
         Ok(DrvHash::new(&self.outputs, hash, deferred))
     }
 
+    /// The hash by which a store remembers which paths the outputs became, once built: the hash modulo, but of the text without
+    /// the outputs' paths and variables.
+    pub fn output_hash(&self, store: &StoreDir, hashes: &mut dyn DrvHashes) -> Result<[u8; 32]> {
+        let parts = self.as_parts();
+        if self.kind()? == DerivationKind::CaFixed {
+            let paths = parts.known_paths(store)?;
+            return Ok(parts.fixed_hash(store, &paths)?.hash);
+        }
+        let texts = parts.texts(store, hashes)?;
+        let head = parts.head(store, None)?;
+        Ok(sha256_of(&[&head, &texts.inputs, &texts.masked_tail]))
+    }
+
     pub(super) fn finish_into(
         &mut self,
         store: &StoreDir,

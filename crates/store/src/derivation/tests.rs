@@ -723,3 +723,35 @@ proptest! {
         }
     }
 }
+
+/// Hashes by which C++ Nix 2.34.8 remembers outputs; of a floating output, of what needs it, and of neither.
+#[test]
+fn output_hashes_of_the_reference() {
+    let store = StoreDir::new("/bench/same/store").unwrap();
+    let mut memo = DrvHashMemo::new();
+    for (name, text, expected) in [
+        (
+            "a",
+            r#"Derive([("out","","r:sha256","")],[],[],"x86_64-linux","/bin/bash",["-c","mkdir $out; echo hi > $out/f"],[("PATH","/usr/bin:/bin"),("builder","/bin/bash"),("name","a"),("out","/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9"),("outputHashAlgo","sha256"),("outputHashMode","recursive"),("system","x86_64-linux")])"#,
+            "761f6f571f42ae6377fafdd8e949bc2423a5c25dcd798ed13052be1453a533be",
+        ),
+        (
+            "ia2",
+            r#"Derive([("out","/bench/same/store/f2ky2a8nw6109kkkl6xpdqrkbrx467kg-ia2","","")],[],[],"x86_64-linux","/bin/bash",["-c","echo > $out"],[("builder","/bin/bash"),("name","ia2"),("out","/bench/same/store/f2ky2a8nw6109kkkl6xpdqrkbrx467kg-ia2"),("system","x86_64-linux")])"#,
+            "f59aa9f3ce1364c9b8c923fa7ea5eefd16edab48d266695b5a7e2bcc8b071f1e",
+        ),
+        (
+            "ia",
+            r#"Derive([("out","","","")],[("/bench/same/store/p6sg9qx5mg4vagx2ih7bv1ms2c9lzri1-a.drv",["out"])],[],"x86_64-linux","/bin/bash",["-c","echo /1l3z88a5fh1cycjp86yzqdlag6ilikvrwcxh6ffw4y4d5ygrd6lm > $out"],[("builder","/bin/bash"),("name","ia"),("out",""),("system","x86_64-linux")])"#,
+            "451198e2e5a01016192220d3372ea7af0a774dab5c8fae562c7890fc65439dae",
+        ),
+    ] {
+        let drv = Derivation::parse_aterm(&store, name, text.as_bytes()).unwrap();
+        let hash = drv.output_hash(&store, &mut memo).unwrap();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected, "{name}");
+        // What needs it is hashed with its variables in place.
+        let modulo = drv.hash_modulo(&store, &mut memo).unwrap();
+        memo.record(&drv.drv_path(&store).unwrap(), &modulo);
+    }
+}

@@ -165,10 +165,10 @@ impl LocalStore {
         let drv = self.read_derivation(drv_path)?;
         let mut outputs = drv.output_paths(self.store_dir())?;
         if outputs.values().any(Option::is_none) && db::has_ca_schema(&self.db())? {
-            let hash = self.drv_hash_modulo(drv_path, &drv)?;
+            let hash = self.output_hash(&drv)?;
             for (name, path) in &mut outputs {
                 if path.is_none() {
-                    *path = self.find_realisation(hash.sha256(), name)?.map(|r| r.path);
+                    *path = self.find_realisation(&hash, name)?.map(|r| r.path);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::db::{self, db_error};
 use super::query::{drv_key, id_of, realisation_in, referrers_of};
 use super::{LocalStore, PathInfo, Realisation};
-use crate::derivation::{Derivation, DrvHash, DrvHashes, LoadingHashes, OutputName};
+use crate::derivation::{Derivation, LoadingHashes, OutputName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{HashAlgorithm, HashFormat};
 use crate::store_path::StorePath;
@@ -204,21 +204,17 @@ impl LocalStore {
             .collect())
     }
 
-    /// The hash modulo of a derivation, whose inputs must be in the store. It is remembered.
-    pub fn drv_hash_modulo(&self, path: &StorePath, drv: &Derivation) -> Result<DrvHash> {
+    /// The [output hash](Derivation::output_hash) of a derivation, whose inputs must be in the store. Hashes of the inputs are
+    /// remembered.
+    pub fn output_hash(&self, drv: &Derivation) -> Result<[u8; 32]> {
         let mut memo = self
             .drv_hashes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(hash) = memo.get(path) {
-            return Ok(hash.clone());
-        }
         let mut hashes = LoadingHashes::new(&mut memo, self.store_dir(), |input| {
             self.read_derivation(input)
         });
-        let hash = drv.hash_modulo(self.store_dir(), &mut hashes)?;
-        hashes.record(path, &hash);
-        Ok(hash)
+        drv.output_hash(self.store_dir(), &mut hashes)
     }
 
     /// Makes a path no longer valid. The files stay; a path that is not valid is no error, but one that

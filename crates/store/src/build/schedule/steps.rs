@@ -187,8 +187,7 @@ impl Schedule<'_> {
                         _ => return Err(error("an output is not known that should be")),
                     },
                     Err(failed) if failed.status == BuildStatus::Cancelled => return Err(failed),
-                    Err(failed) => {
-                        self.tell(&failed);
+                    Err(_) => {
                         let name = match resolved {
                             Some(Key::Output(path, ..)) => store.print(&path),
                             _ => store.print(drv_path),
@@ -200,9 +199,9 @@ impl Schedule<'_> {
                     }
                 };
                 if drv.kind()? != DerivationKind::Impure {
-                    let hash = store.drv_hash_modulo(drv_path, &drv)?;
+                    let hash = store.output_hash(&drv)?;
                     store.register_realisation(&Realisation {
-                        drv_hash: *hash.sha256(),
+                        drv_hash: hash,
                         output: output.clone(),
                         path: path.clone(),
                         signatures: BTreeSet::new(),
@@ -230,10 +229,8 @@ impl Schedule<'_> {
         if let Some(path) = spec.path(store.store_dir(), &drv.name, output)? {
             return Ok(Some(path));
         }
-        let hash = store.drv_hash_modulo(drv_path, drv)?;
-        Ok(store
-            .find_realisation(hash.sha256(), output)?
-            .map(|r| r.path))
+        let hash = store.output_hash(drv)?;
+        Ok(store.find_realisation(&hash, output)?.map(|r| r.path))
     }
 
     /// Looks whether an output has to be built. `Some` if it has not: it is there, or something else is to be
