@@ -1,13 +1,14 @@
 //! `nivis eval --write-to`: a string as a file, a set of strings as a folder.
 
-use crate::session::Failure;
+use crate::session::{Failure, io_text};
 use nivis::eval::{Error, Machine, Type, Value};
 use std::path::{Path, PathBuf};
 
 /// Writes a value below a path that must not exist.
 ///
 /// # Errors
-/// When the path exists, a name is no file name, a value is neither string nor set, or writing fails.
+/// When the path exists, a name is no file name, a value is neither string nor set, or writing fails; only then something
+/// may have been written.
 pub fn write_to(m: &mut Machine, value: Value, path: &Path) -> Result<(), Failure> {
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(Failure::Other(format!(
@@ -15,19 +16,15 @@ pub fn write_to(m: &mut Machine, value: Value, path: &Path) -> Result<(), Failur
             path.display()
         )));
     }
+    // All is evaluated before anything is written. What is found stays reachable from the value.
     let root = m.root(value);
+    let mut plan: Vec<(PathBuf, Value)> = Vec::new();
     let mut todo: Vec<(Value, PathBuf)> = vec![(value, path.to_path_buf())];
     while let Some((value, path)) = todo.pop() {
         let value = m.force(value)?;
-        let fail =
-            |e: std::io::Error| Failure::Other(format!("cannot write '{}': {e}", path.display()));
         match value.type_of() {
-            Type::String => {
-                let text = m.want_string(value)?;
-                std::fs::write(&path, text.bytes()).map_err(fail)?;
-            }
+            Type::String => {}
             Type::Attrs => {
-                std::fs::create_dir(&path).map_err(fail)?;
                 let attrs = m.want_attrs(value)?;
                 for (symbol, value, _) in m.sorted_attrs(attrs).into_iter().rev() {
                     let name = m.symbols.text(symbol);
@@ -44,6 +41,20 @@ pub fn write_to(m: &mut Machine, value: Value, path: &Path) -> Result<(), Failur
                 ))));
             }
         }
+        plan.push((path, value));
+    }
+    for (path, value) in plan {
+        let written = match value.as_string() {
+            Some(text) => std::fs::write(&path, text.bytes()),
+            None => std::fs::create_dir(&path),
+        };
+        written.map_err(|e| {
+            Failure::Other(format!(
+                "cannot write '{}': {}",
+                path.display(),
+                io_text(&e)
+            ))
+        })?;
     }
     m.unroot(root);
     Ok(())

@@ -324,6 +324,14 @@ fn import_from_derivation() {
             "{built:?}"
         );
         assert_eq!(built.err.matches("trace: once").count(), 1, "{built:?}");
+        // Files are written once all is evaluated.
+        w.dir.write(
+            "files.nix",
+            r#"{ a = "x"; b = builtins.readFile (import ./sh.nix { name = "b"; script = "echo 3 > $out"; }); }"#,
+        );
+        w.ok("nivis", &["eval", "-f", "files.nix", "--write-to", "files"]);
+        let written = std::fs::read_to_string(w.dir.path().join("files/b"));
+        assert_eq!(written.ok().as_deref(), Some("3\n"));
         let failed = w.run(
             "nix-instantiate",
             &["ifd.nix", "--no-allow-import-from-derivation"],

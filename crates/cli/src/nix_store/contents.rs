@@ -35,7 +35,8 @@ impl Run {
         let Some((algorithm, files)) = self.args.split_first() else {
             return Err(usage("first argument must be hash algorithm"));
         };
-        self.add_all(files, method, HashAlgorithm::parse(algorithm)?)
+        let algorithm = crate::store_command::wrong_usage(HashAlgorithm::parse(algorithm))?;
+        self.add_all(files, method, algorithm)
     }
 
     fn add_all(
