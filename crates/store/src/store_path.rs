@@ -453,7 +453,7 @@ impl StoreDir {
             method => {
                 if !references.is_empty() {
                     return Err(invalid(format!(
-                        "fixed output derivation '{name}' is not allowed to refer to other store paths"
+                        "fixed output derivation '{name}' is not allowed to refer to other store paths.\nYou may need to use the 'unsafeDiscardReferences' derivation attribute, see the manual for more details."
                     )));
                 }
                 let fixed = format!(
