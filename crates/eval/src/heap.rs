@@ -65,8 +65,8 @@ const FIRST_BLOCK: usize = 1 << 18;
 const BLOCK: usize = 2 << 20;
 /// Address space kept back for when the system gives no more.
 const RESERVE: usize = 8 << 20;
-/// Words of the marks that lie right before each block: one bit for each word of the block, or of the first
-/// words of a large object's block. Being there, they are found with nothing but an object's address.
+/// Words of the marks that lie right before each block: one bit for each word of the block. Of a block for a large object
+/// only the first word of marks is looked at. Being there, they are found with nothing but an object's address.
 const MARK_WORDS: usize = BLOCK / 64 / 8;
 /// Objects larger than this many bytes get a block of their own.
 const LARGE: usize = 1 << 17;
@@ -1120,6 +1120,7 @@ pub(crate) fn prefetch_object(addr: usize) {
 }
 
 impl Block {
+    /// Words of marks that are looked at.
     fn mark_len(&self) -> usize {
         if self.large {
             1

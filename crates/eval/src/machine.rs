@@ -2955,7 +2955,7 @@ impl Machine {
             // it hides nothing.
             let mut new = std::mem::take(&mut self.scratch);
             new.clear();
-            let lacking = left.places().filter(|(s, ..)| right.position(*s).is_none());
+            let lacking = left.places().filter(|(s, ..)| !right.has(*s));
             new.extend(lacking.map(|(s, set, at)| (s, set.position_at(at), set.at(at))));
             let upper = self.attrs_sorted(&new);
             self.scratch = new;

@@ -573,19 +573,7 @@ fn builtin_builders() {
     tar.append_data(&mut header, "source/default.nix", "{ }".as_bytes())
         .unwrap();
     tar.into_inner().unwrap().finish().unwrap();
-    let bytes = fs::read(&tarball).unwrap();
-    let fetch = lab.make_and_add("channel.tar.gz", &[], |drv| {
-        drv.0.builder = "builtin:fetchurl".into();
-        drv.0.platform = "builtin".into();
-        drv.0.outputs.insert(
-            "out".into(),
-            DerivationOutput::CaFixed(ContentAddress {
-                method: ContentAddressMethod::Flat,
-                hash: Hash::of(HashAlgorithm::Sha256, &bytes),
-            }),
-        );
-        drv.env("url", &format!("file://{}", tarball.display()));
-    });
+    let fetch = lab.fetch("channel.tar.gz", &tarball);
     let source = lab.print(&lab.output(&fetch, "out"));
     let unpack = lab.make_and_add("channel", &["out"], |drv| {
         drv.input(&fetch, &["out"]);

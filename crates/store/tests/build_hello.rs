@@ -10,11 +10,9 @@
 mod common;
 
 use common::{Lab, skip_unless_possible};
+use nivis_store::StorePath;
 use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, BuildStatus, SandboxPath};
 use nivis_store::local::GcOptions;
-use nivis_store::{
-    ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm, StorePath,
-};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,19 +69,7 @@ fn from_tarball_to_garbage() {
     let link = root.join("result");
 
     let lab = open();
-    let bytes = fs::read(&tarball).unwrap();
-    let source = lab.make_and_add("hello.tar.gz", &[], |drv| {
-        drv.0.builder = "builtin:fetchurl".into();
-        drv.0.platform = "builtin".into();
-        drv.0.outputs.insert(
-            "out".into(),
-            DerivationOutput::CaFixed(ContentAddress {
-                method: ContentAddressMethod::Flat,
-                hash: Hash::of(HashAlgorithm::Sha256, &bytes),
-            }),
-        );
-        drv.env("url", &format!("file://{}", tarball.display()));
-    });
+    let source = lab.fetch("hello.tar.gz", tarball.as_ref());
     let plain = hello(&lab, &source, "hello", "");
     let wow = hello(
         &lab,

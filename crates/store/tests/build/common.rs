@@ -7,7 +7,10 @@ use nivis_store::build::{
     open_log,
 };
 use nivis_store::local::{LocalStore, StoreConfig, VerifyOptions};
-use nivis_store::{Derivation, DerivationOutput, StoreDir, StorePath};
+use nivis_store::{
+    ContentAddress, ContentAddressMethod, Derivation, DerivationOutput, Hash, HashAlgorithm,
+    StoreDir, StorePath,
+};
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -237,6 +240,23 @@ impl Lab {
     ) -> StorePath {
         let drv = self.make(name, outputs, fill);
         self.store.add_derivation(&drv).unwrap()
+    }
+
+    /// A derivation that fetches a file of this machine, by its hash; its path.
+    pub fn fetch(&self, name: &str, file: &Path) -> StorePath {
+        let bytes = std::fs::read(file).unwrap();
+        self.make_and_add(name, &[], |drv| {
+            drv.0.builder = "builtin:fetchurl".into();
+            drv.0.platform = "builtin".into();
+            drv.0.outputs.insert(
+                "out".into(),
+                DerivationOutput::CaFixed(ContentAddress {
+                    method: ContentAddressMethod::Flat,
+                    hash: Hash::of(HashAlgorithm::Sha256, &bytes),
+                }),
+            );
+            drv.env("url", &format!("file://{}", file.display()));
+        })
     }
 
     /// A derivation built by a shell; its path.
