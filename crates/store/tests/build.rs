@@ -998,6 +998,36 @@ fn hooks_before_builds_and_what_is_kept() {
     assert!(!lab.store.is_valid(&out).unwrap());
 }
 
+#[test]
+fn builds_begin_by_name() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    // What is ready first is not what comes first: `a-last` needs `z`.
+    let z = lab.shell("z", &["out"], |drv| drv.script("echo > $out"));
+    let drvs = [
+        lab.shell("c", &["out"], |drv| drv.script("echo > $out")),
+        lab.shell("a-last", &["out"], |drv| {
+            drv.input(&z, &["out"]);
+            drv.script("echo > $out");
+        }),
+        lab.shell("b", &["out"], |drv| drv.script("echo > $out")),
+    ];
+    let mut settings = lab.settings();
+    settings.max_jobs = 1;
+    let report = lab.build_with(settings, &drvs.map(BuildRequest::all), BuildMode::Normal);
+    lab.expect_success(&report);
+    let events = lab.events();
+    let begun: Vec<&str> = events
+        .lines()
+        .filter_map(|line| line.split_once("building '")?.1.split_once(".drv'"))
+        .filter_map(|(path, _)| path.rsplit_once('/')?.1.split_once('-'))
+        .map(|(_, name)| name)
+        .filter(|name| *name != "probe")
+        .collect();
+    assert_eq!(begun, ["b", "c", "z", "a-last"], "{events}");
+}
+
 /// What scheduling costs: `cargo test --profile quick -p nivis-store --test build many -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

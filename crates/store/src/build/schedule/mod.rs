@@ -81,6 +81,23 @@ impl Finished {
     }
 }
 
+/// Jobs whose inputs are there, in the order in which they are begun: by the names of their derivations, as Nix
+/// does, so that the same request begins its builds in the same order each time and in the order that people
+/// know.
+#[derive(Default)]
+struct Jobs(BTreeMap<(String, StorePath, usize), Job>);
+
+impl Jobs {
+    fn add(&mut self, node: usize, job: Job) {
+        let path = job.drv_path.clone();
+        self.0.insert((path.name().to_owned(), path, node), job);
+    }
+
+    fn next(&mut self) -> Option<(usize, Job)> {
+        self.0.pop_first().map(|((_, _, node), job)| (node, job))
+    }
+}
+
 struct Schedule<'s> {
     shared: &'s Shared,
     builds: &'s Activity,
@@ -90,7 +107,7 @@ struct Schedule<'s> {
     index: HashMap<Key, usize>,
     drvs: HashMap<StorePath, Arc<Derivation>>,
     ready: VecDeque<usize>,
-    jobs: VecDeque<(usize, Job)>,
+    jobs: Jobs,
     delayed: Vec<(Instant, usize, Job)>,
     /// Shown while somebody else has a lock.
     waiting_for: HashMap<usize, Activity>,
@@ -122,7 +139,7 @@ pub(super) fn build(
         index: HashMap::new(),
         drvs: HashMap::new(),
         ready: VecDeque::new(),
-        jobs: VecDeque::new(),
+        jobs: Jobs::default(),
         delayed: Vec::new(),
         waiting_for: HashMap::new(),
         times: HashMap::new(),
@@ -167,7 +184,7 @@ impl Schedule<'_> {
                 }
                 // With no builds allowed, a job still tells why it cannot be done.
                 while self.running < self.shared.settings.max_jobs.max(1) {
-                    let Some((node, job)) = self.jobs.pop_front() else {
+                    let Some((node, job)) = self.jobs.next() else {
                         break;
                     };
                     if threads < self.shared.settings.max_jobs.max(1) && threads <= self.running {
@@ -216,8 +233,9 @@ impl Schedule<'_> {
             .into_iter()
             .partition(|(when, ..)| *when <= now);
         self.delayed = later;
-        self.jobs
-            .extend(due.into_iter().map(|(_, node, job)| (node, job)));
+        for (_, node, job) in due {
+            self.jobs.add(node, job);
+        }
     }
 
     fn next_wake(&self) -> Duration {

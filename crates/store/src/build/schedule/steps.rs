@@ -410,7 +410,7 @@ impl Schedule<'_> {
         }
         let mut inputs = drv.input_srcs.clone();
         inputs.extend(known.into_values());
-        self.jobs.push_back((
+        self.jobs.add(
             number,
             Job {
                 drv_path: drv_path.clone(),
@@ -418,7 +418,7 @@ impl Schedule<'_> {
                 inputs,
                 mode,
             },
-        ));
+        );
         Ok(None)
     }
 
