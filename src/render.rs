@@ -6,6 +6,7 @@
 
 use crate::diagnostic::{Diagnostic, Related, Span, TraceItem};
 use ariadne::{Color, Config, Label, Report, ReportKind, sources};
+use nivis_builtins::pure::print::did_you_mean;
 use std::fmt::Write;
 
 /// How a diagnostic is shown.
@@ -52,24 +53,14 @@ pub fn render(d: &Diagnostic, options: &RenderOptions) -> String {
     out
 }
 
+/// In Nix's words, which people and scripts know.
 fn suggestions(d: &Diagnostic, out: &mut String) {
-    let names: Vec<String> = d
-        .suggestions
-        .iter()
-        .map(|s| format!("'{}'", printable(s)))
-        .collect();
-    // Writing into a string does not fail, here and below.
-    let _ = match names.as_slice() {
-        [] => Ok(()),
-        [one] => writeln!(out, "   help: did you mean {one}?"),
-        [first @ .., last] => {
-            writeln!(
-                out,
-                "   help: did you mean one of {} or {last}?",
-                first.join(", ")
-            )
-        }
-    };
+    let names: Vec<String> = d.suggestions.iter().map(|s| printable(s)).collect();
+    let names: Vec<&[u8]> = names.iter().map(|s| s.as_bytes()).collect();
+    if let Some(line) = did_you_mean(&names) {
+        // Writing into a string does not fail, here and below.
+        let _ = writeln!(out, "   {line}");
+    }
 }
 
 fn short_trace(d: &Diagnostic, options: &RenderOptions, out: &mut String) {

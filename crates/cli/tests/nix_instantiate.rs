@@ -70,6 +70,21 @@ fn values_are_printed() {
     );
 }
 
+/// However deep the value is: printing is no way around the limit.
+#[test]
+fn printed_values_are_no_deeper_than_calls() {
+    let dir = Folder::new();
+    let nested =
+        "builtins.foldl' (inner: _: { inherit inner; }) null (builtins.genList (x: x) 100)";
+    let eval =
+        |depth: &str| dir.nix_instantiate(&["--eval", "--max-call-depth", depth, "-E", nested]);
+    assert!(eval("100").quiet().starts_with("{ inner = { inner"));
+    assert_eq!(
+        eval("99").error(),
+        "error: stack overflow; max-call-depth exceeded"
+    );
+}
+
 #[test]
 fn functions_are_called_and_paths_followed() {
     let dir = Folder::new();

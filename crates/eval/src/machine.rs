@@ -1052,7 +1052,7 @@ impl Machine {
     }
 
     #[cold]
-    fn too_deep(&self) -> Error {
+    pub(crate) fn too_deep(&self) -> Error {
         Error::new(
             ErrorKind::CallDepth,
             "stack overflow; max-call-depth exceeded",
@@ -2677,9 +2677,7 @@ impl Machine {
             ),
         );
         let formals = lambda.formals.iter().flat_map(|f| f.entries.iter());
-        let names = formals
-            .filter(|f| attrs.get(f.symbol).is_none())
-            .map(|f| self.symbols.text(f.symbol));
+        let names = formals.map(|f| self.symbols.text(f.symbol));
         self.wrong_call(lambda, e.suggest(crate::suggest::similar(&name, names)))
     }
 

@@ -1,6 +1,6 @@
 //! Values as text: what `nix-instantiate --eval` and error messages show.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::heap::{Callee, ListRef, ThunkPtr, state};
 use crate::machine::Machine;
 use crate::ops::is_derivation;
@@ -151,16 +151,21 @@ impl Machine {
     /// What would go beyond the memory limit is left out.
     pub fn print(&mut self, value: Value, options: &PrintOptions) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.print_to(&mut out, value, options).is_err() {
-            out.extend_from_slice("«out of memory»".as_bytes());
+        if let Err(e) = self.print_to(&mut out, value, options) {
+            let cut: &str = match e.kind() {
+                ErrorKind::Memory => "«out of memory»",
+                _ => "«nested too deeply»",
+            };
+            out.extend_from_slice(cut.as_bytes());
         }
         out
     }
 
-    /// Like [`Machine::print`], but text that goes beyond the memory limit is an error.
+    /// Like [`Machine::print`], but text that goes beyond the memory limit is an error, and so is, of what is printed as
+    /// `nix-instantiate` does, nesting beyond the allowed depth of calls.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Memory`].
+    /// [`crate::ErrorKind::Memory`], [`crate::ErrorKind::CallDepth`].
     pub fn try_print(&mut self, value: Value, options: &PrintOptions) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         self.print_to(&mut out, value, options)?;
@@ -221,6 +226,9 @@ impl Machine {
             // Lists are told apart by the place that holds them, as in Nix; sets by themselves.
             let place = value;
             let value = value.resolved();
+            if o.classic && depth > self.settings.max_call_depth as usize {
+                return Err(self.too_deep());
+            }
             match value.type_of() {
                 Type::Thunk => {
                     let text: &str = if value == Value::EMPTY {
