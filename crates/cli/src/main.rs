@@ -32,6 +32,7 @@ mod store_access;
 mod store_command;
 mod surroundings;
 mod usage;
+mod verify_command;
 mod why_depends;
 mod write_to;
 

@@ -44,7 +44,7 @@ impl Failure {
 
 impl From<nivis_store::Error> for Failure {
     fn from(e: nivis_store::Error) -> Self {
-        Failure::Other(e.to_string())
+        Failure::Other(without_numbers(&e.to_string()))
     }
 }
 
@@ -479,11 +479,22 @@ pub fn message_of(failure: &Failure) -> String {
 
 /// What the system says of an error, without its number.
 pub fn io_text(e: &std::io::Error) -> String {
-    let text = e.to_string();
-    match text.split_once(" (os error") {
-        Some((text, _)) => text.to_string(),
-        None => text,
+    without_numbers(&e.to_string())
+}
+
+/// A message without the numbers that the standard library puts behind what the system says.
+fn without_numbers(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut parts = text.split(" (os error ");
+    shown.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match rest.strip_prefix(')') {
+            Some(rest) if rest.len() + 1 < part.len() => shown.push_str(rest),
+            _ => shown.extend([" (os error ", part]),
+        }
     }
+    shown
 }
 
 /// The current folder.

@@ -1,7 +1,7 @@
 //! Settings from `nix.conf`, `NIX_CONFIG` and flags.
 
 use crate::setting_names::{
-    ALIASES, EXPERIMENTAL, FEATURES, NUMBERS, SANDBOX_FLAGS, SWITCHES, VALUED,
+    ALIASES, DEFAULTS, EXPERIMENTAL, FEATURES, NUMBERS, SANDBOX_FLAGS, SWITCHES, VALUED,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -198,6 +198,14 @@ impl Settings {
     /// The words of a list setting, without those of its default.
     pub fn list(&self, name: &str) -> Vec<String> {
         let words = self.get(name).unwrap_or_default().split_whitespace();
+        words.map(String::from).chain(self.extra(name)).collect()
+    }
+
+    /// The words of a list setting; those of its default unless others were given in their place.
+    pub fn list_or_default(&self, name: &str) -> Vec<String> {
+        let default = DEFAULTS.iter().find(|(n, _)| *n == name);
+        let default = default.map_or("", |(_, value)| *value);
+        let words = self.get(name).unwrap_or(default).split_whitespace();
         words.map(String::from).chain(self.extra(name)).collect()
     }
 

@@ -7,13 +7,14 @@ use crate::listing::{ListArgs, Node, depth, list};
 use crate::nix_store::contents;
 use crate::path_info::PathInfoArgs;
 use crate::session::{Common, Failure, io_text, print};
-use crate::store_access::{self, Wanted, follow_links, info};
+use crate::store_access::{self, Wanted, follow_links};
+use crate::verify_command::VerifyArgs;
 use clap::{Args, Subcommand};
 use nivis_store::build::events::Level;
 use nivis_store::json::Json;
 use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore};
 use nivis_store::nar::FileSystem;
-use nivis_store::{ContentAddressMethod, HashAlgorithm, HashFormat, StorePath, ingest};
+use nivis_store::{ContentAddressMethod, HashAlgorithm, StorePath, ingest};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +129,7 @@ pub struct PathsArgs {
     #[command(flatten)]
     source: SourceArgs,
     /// All valid paths
-    #[arg(long, conflicts_with = "recursive")]
+    #[arg(long)]
     all: bool,
     /// And everything that they refer to
     #[arg(short, long)]
@@ -139,21 +140,6 @@ pub struct PathsArgs {
     /// More paths are on standard input
     #[arg(long)]
     stdin: bool,
-}
-
-#[derive(Args)]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    paths: PathsArgs,
-    /// Do not look at contents
-    #[arg(long)]
-    no_contents: bool,
-    /// Do not look at signatures
-    #[arg(long)]
-    no_trust: bool,
-    /// Signatures that paths need which were not built here
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
-    sigs_needed: usize,
 }
 
 impl PathsArgs {
@@ -291,7 +277,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
             Ok(store.query_referrers(path)?)
         }),
         StoreCommand::PathInfo(args) => crate::path_info::run(common, &args),
-        StoreCommand::Verify(args) => verify(&mut common, &args),
+        StoreCommand::Verify(args) => crate::verify_command::run(common, &args),
         StoreCommand::Repair(args) => {
             let (store, paths) = args.resolve(&mut common)?;
             let settings = store_access::build_settings(&common)?;
@@ -453,52 +439,4 @@ fn file_in_store(common: &Common, path: &str) -> Result<(PathBuf, PathBuf), Fail
         real.join(&rest)
     };
     Ok((real, rest))
-}
-
-fn verify(common: &mut Common, args: &VerifyArgs) -> Result<(), Failure> {
-    let (store, paths) = args.paths.resolve(common)?;
-    let (mut corrupted, mut untrusted, mut failed) = (false, false, false);
-    let error = |text: String| crate::progress::reporter().message(Level::Error, &text);
-    // What verifying finds is no failure of the command.
-    let finding = |text: String| crate::progress::reporter().finding(&text);
-    for path in &paths {
-        let text = store.print(path);
-        info(format!("checking '{text}'..."));
-        let known = match store.query_path_info(path) {
-            Ok(known) => known,
-            Err(e) => {
-                error(e.to_string());
-                failed = true;
-                continue;
-            }
-        };
-        if !args.no_contents {
-            let node = FileSystem::node(store.real_path(path));
-            match ingest::nar_hash(&mut FileSystem, &node, known.nar_hash.algorithm()) {
-                Ok((hash, _)) if hash == known.nar_hash => {}
-                Ok((hash, _)) => {
-                    corrupted = true;
-                    finding(format!(
-                        "path '{text}' was modified! expected hash '{}', got '{}'",
-                        known.nar_hash.encode_with_algorithm(HashFormat::Nix32),
-                        hash.encode_with_algorithm(HashFormat::Nix32)
-                    ));
-                }
-                Err(e) => {
-                    failed = true;
-                    error(e.to_string());
-                }
-            }
-        }
-        // Signatures are not checked here, so only what needs none is trusted.
-        let trusted = (known.ultimate && args.sigs_needed == 0) || known.content_address.is_some();
-        if !args.no_trust && !trusted {
-            untrusted = true;
-            finding(format!("path '{text}' is untrusted"));
-        }
-    }
-    match i32::from(corrupted) | i32::from(untrusted) << 1 | i32::from(failed) << 2 {
-        0 => Ok(()),
-        status => Err(Failure::Exit(status)),
-    }
 }

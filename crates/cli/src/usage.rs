@@ -51,6 +51,13 @@ pub fn message(e: &clap::Error, command: &Command, words: &[String]) -> String {
                 _ => "more arguments are required".to_string(),
             }
         }
+        ErrorKind::InvalidValue
+            if text(ContextKind::InvalidValue).is_some_and(|v| v.is_empty()) =>
+        {
+            let flag = text(ContextKind::InvalidArg).unwrap_or_default();
+            let flag = flag.split_whitespace().next().unwrap_or_default();
+            format!("flag '{flag}' requires 1 argument(s), but only 0 were given")
+        }
         _ => first_line(e),
     }
 }

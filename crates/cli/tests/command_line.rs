@@ -208,7 +208,7 @@ fn features_that_are_not_there_are_asked_for_in_vain() {
 }
 
 #[test]
-fn signatures_are_not_looked_at() {
+fn signatures_are_counted() {
     let dir = Folder::new();
     dir.write("file", "text\n");
     let added = run(&dir, "nix-store", &["--add", "file"]);
@@ -224,12 +224,122 @@ fn signatures_are_not_looked_at() {
     };
     let (added, built) = (place(&added), place(&built));
     let verify = |args: &[&str]| run(&dir, "nivis", &[&["store", "verify"], args].concat()).status;
-    // What was built here is trusted unless signatures are asked for, as there are none that count; what has a content
-    // address needs none.
+    // What was built here is trusted unless signatures are asked for; what has a content address needs none.
     assert_eq!(verify(&[&added, &built]), 0);
+    assert_eq!(verify(&["--all", "--recursive"]), 0);
     assert_eq!(verify(&["--sigs-needed", "1", &added]), 0);
     assert_eq!(verify(&["--sigs-needed", "1", &built]), 2);
     assert_eq!(verify(&["--sigs-needed", "1", "--no-trust", &built]), 0);
+
+    // Somebody else's path, in a store below a folder, signed by C++ Nix with two keys.
+    let root = dir.path().join("root").display().to_string();
+    let path = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-signed";
+    dir.write(&format!("root{path}"), "text\n");
+    let registered = dir.named(
+        "nix-store",
+        &["--store", &root, "--register-validity"],
+        &[],
+        &format!("{path}\n\n0\n"),
+    );
+    assert_eq!(registered.status, 0, "{registered:?}");
+    let verify = |args: &[&str]| {
+        let all = [&["store", "verify", "--store", &root, path], args].concat();
+        let outcome = dir.named("nix", &all, &[], "");
+        (outcome.status, outcome.err)
+    };
+    let checking = format!("checking '{path}'...\n");
+    let untrusted = (2, format!("{checking}path '{path}' is untrusted\n"));
+    assert_eq!(verify(&[]), untrusted);
+    sign(
+        &root,
+        path,
+        [
+            "one:vPTmTXJ+d3nhP4AZQ6NUzCAROxvrs2bsNlq1WwOgKBfLgPw7I3CPt118iHSEAV42uKAXp7Mp302r+MCaJ169DA==",
+            "two:x3dpT2PESEhLWo6fJk8EBAE2w/SJmFUecIxepOIGyqEOCpwf3+ZMxzIQK2tXoyTGmEL0OSoUalPyHYm9OyetBQ==",
+            // One of another path.
+            "two:JprO4WP1G25IssTgjx+ybaIlcPKUfRnPq6qxOibi1CYFL4xRKywwe6KrXDmyaT3EjZys1kwFXkCMA4L+7YzBBw==",
+        ],
+    );
+    let good = (0, checking.clone());
+    let (one, two) = (
+        "one:fCxiGOOKhq5/grBfJRshzgDNxbBBkMp/MJVxkeu/OSM=",
+        "two:mqGM4SBIQebXaj7XQ09NOtrw6sbzjUooajP/1qlladw=",
+    );
+    let both = format!("{one} {two}");
+    assert_eq!(verify(&[]), untrusted);
+    assert_eq!(verify(&["--trusted-public-keys", one]), good);
+    assert_eq!(verify(&["--extra-trusted-public-keys", one]), good);
+    assert_eq!(
+        verify(&["-n", "2", "--trusted-public-keys", one]),
+        untrusted
+    );
+    assert_eq!(verify(&["-n", "2", "--trusted-public-keys", &both]), good);
+    assert_eq!(
+        verify(&["-n", "3", "--trusted-public-keys", &both]),
+        untrusted
+    );
+    // A key of one's own; keys that cannot be read do not count.
+    dir.write(
+        "secret",
+        "one:lVqaodquMITZW8NeEwOFwENUbjRJlri2NHdxscgoggR8LGIY44qGrn+CsF8lGyHOAM3FsEGQyn8wlXGR6785Iw==\n",
+    );
+    let secret = dir.path().join("secret").display().to_string();
+    assert_eq!(verify(&["--secret-key-files", &secret]), good);
+    assert_eq!(verify(&["--secret-key-files", "/nowhere"]), untrusted);
+    let (status, text) = verify(&["--trusted-public-keys", "one"]);
+    assert_eq!((status, text.as_str()), (1, "error: key is corrupt\n"));
+
+    // Signatures of another store, which is asked as well.
+    let other = dir.path().join("other").display().to_string();
+    dir.write(&format!("other{path}"), "text\n");
+    let registered = dir.named(
+        "nix-store",
+        &["--store", &other, "--register-validity"],
+        &[],
+        &format!("{path}\n\n0\n"),
+    );
+    assert_eq!(registered.status, 0, "{registered:?}");
+    let asked = |keys: &str| {
+        let all = ["store", "verify", "--store", &other, path, "-s", &root];
+        let all = [&all[..], &["--trusted-public-keys", keys]].concat();
+        dir.named("nix", &all, &[], "").status
+    };
+    assert_eq!((asked(one), asked("")), (0, 2));
+
+    // Damage and distrust are told together.
+    make_writable(&dir, &format!("root{path}"));
+    dir.write(&format!("root{path}"), "other\n");
+    let (status, text) = verify(&["-n", "3"]);
+    assert_eq!(status, 3, "{text}");
+    assert!(
+        text.contains("was modified! expected hash 'sha256:"),
+        "{text}"
+    );
+    assert_eq!(verify(&["--no-contents", "--no-trust"]), good);
+    std::fs::remove_file(dir.path().join(format!("root{path}"))).expect("it is there");
+    let (status, text) = verify(&["-n", "3"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(
+        text.contains(&format!("error: path '{path}' does not exist")),
+        "{text}"
+    );
+}
+
+/// Puts signatures beside a path of a store below a folder.
+fn sign<const N: usize>(root: &str, path: &str, signatures: [&str; N]) {
+    use nivis_store::local::{LocalStore, StoreConfig};
+    let dir = nivis_store::StoreDir::default();
+    let path = dir.parse(path).expect("a store path");
+    let store = LocalStore::open(StoreConfig::at_root(dir, root)).expect("a store");
+    let mut info = store.query_path_info(&path).expect("it is valid");
+    info.signatures = signatures.map(String::from).into();
+    store.register([&info]).expect("it is registered again");
+}
+
+fn make_writable(dir: &Folder, name: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join(name), mode).expect("it is there");
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     UnknownMethod,
     /// A hash that cannot be decoded, or is not of the wanted algorithm.
     InvalidHash,
+    /// Text that is no key, or no signature.
+    InvalidKey,
     /// A derivation that contradicts itself (wrong output path, mixed kinds of output, …).
     InvalidDerivation,
     /// A derivation whose hash is needed but not known.

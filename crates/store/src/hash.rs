@@ -366,7 +366,7 @@ fn decode_base16(digits: &[u8]) -> Option<Vec<u8>> {
 
 /// Base 64 as the reference reads it: newlines are skipped, decoding ends at the first `=`, and left-over
 /// bits are dropped. Hashes with missing padding or stray last bits occur in real packages.
-fn decode_base64(digits: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode_base64(digits: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(digits.len().min(2 * MAX_HASH_LEN) / 4 * 3 + 3);
     let (mut acc, mut bits) = (0u32, 0u32);
     for &c in digits {

@@ -56,6 +56,8 @@ pub mod json;
 pub mod local;
 pub mod nar;
 pub mod placeholder;
+#[cfg(feature = "machine")]
+pub mod signature;
 pub mod store_path;
 
 pub use content_address::{ContentAddress, ContentAddressMethod};

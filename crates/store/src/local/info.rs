@@ -3,7 +3,8 @@
 use crate::content_address::ContentAddress;
 use crate::derivation::OutputName;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::Hash;
+use crate::hash::{Hash, HashFormat};
+use crate::signature::PublicKeys;
 use crate::store_path::{StoreDir, StorePath, StoreReferences};
 use std::collections::BTreeSet;
 
@@ -56,15 +57,65 @@ impl PathInfo {
         }
     }
 
+    /// Whether the path follows from the content address; `None` when there is none.
+    pub fn has_content_address(&self, store: &StoreDir) -> Option<bool> {
+        let content = self.content_address.as_ref()?;
+        let path = store.make_content_path(self.path.name(), content, &self.split_references());
+        Some(path.is_ok_and(|path| path == self.path))
+    }
+
+    /// The line of text that signatures are made of: path, hash, size and references.
+    ///
+    /// # Errors
+    /// When the size is not known.
+    pub fn fingerprint(&self, store: &StoreDir) -> Result<String> {
+        let path = store.print(&self.path);
+        if self.nar_size == 0 {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "cannot calculate fingerprint of path '{path}' because its size is not known"
+                ),
+            ));
+        }
+        let references: Vec<String> = self.references.iter().map(|r| store.print(r)).collect();
+        let hash = self.nar_hash.encode_with_algorithm(HashFormat::Nix32);
+        Ok(format!(
+            "1;{path};{hash};{};{}",
+            self.nar_size,
+            references.join(",")
+        ))
+    }
+
+    /// Those of some signatures that trusted keys made of this path.
+    ///
+    /// # Errors
+    /// Signatures that are none; when there are some, but the size of the path is not known.
+    pub fn good_signatures<'a>(
+        &self,
+        store: &StoreDir,
+        keys: &PublicKeys,
+        signatures: impl IntoIterator<Item = &'a String>,
+    ) -> Result<BTreeSet<&'a str>> {
+        let mut fingerprint = None;
+        let mut good = BTreeSet::new();
+        for signature in signatures {
+            let text = match &fingerprint {
+                Some(text) => text,
+                None => fingerprint.insert(self.fingerprint(store)?),
+            };
+            if keys.verify(text.as_bytes(), signature)? {
+                good.insert(signature.as_str());
+            }
+        }
+        Ok(good)
+    }
+
     /// An error unless the path follows from the content address, if there is one.
     pub fn check_content_address(&self, store: &StoreDir) -> Result<()> {
-        let Some(content) = &self.content_address else {
-            return Ok(());
-        };
-        let path = store.make_content_path(self.path.name(), content, &self.split_references());
-        match path {
-            Ok(path) if path == self.path => Ok(()),
-            _ => Err(Error::new(
+        match self.has_content_address(store) {
+            None | Some(true) => Ok(()),
+            Some(false) => Err(Error::new(
                 ErrorKind::Mismatch,
                 format!(
                     "cannot add path '{}' to the Nix store because it claims to be content-addressed but isn't",
