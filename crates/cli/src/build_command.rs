@@ -4,12 +4,11 @@ use crate::installable::{self, SourceArgs};
 use crate::session::{Common, Failure, print};
 use crate::store_access::{self, Wanted};
 use clap::Args;
-use nivis_store::build::{BuildMode, BuildRequest, BuildResult, DrvRef, Outputs};
+use nivis_store::build::{BuildMode, BuildRequest, DrvRef, Outputs};
 use nivis_store::json::Json;
 use nivis_store::local::LocalStore;
 use nivis_store::{OutputName, StorePath};
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
 pub struct BuildArgs {
@@ -50,7 +49,6 @@ enum Built {
     Outputs {
         drv: DrvRef,
         outputs: BTreeMap<OutputName, StorePath>,
-        result: Option<Box<BuildResult>>,
     },
 }
 
@@ -93,14 +91,13 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         built.push(match wanted {
             Wanted::Path(path) => Built::Path(path),
             Wanted::Built(request) => {
-                let known = result.as_ref().map(|r| r.outputs.clone());
+                let known = result.map(|r| r.outputs);
                 Built::Outputs {
                     outputs: match known {
                         Some(outputs) if !outputs.is_empty() => outputs,
                         _ => store_access::outputs_of(&store, &request)?,
                     },
                     drv: request.drv,
-                    result: result.map(Box::new),
                 }
             }
         });
@@ -197,28 +194,15 @@ fn planned_json(store: &LocalStore, wanted: &Wanted) -> Result<Json, Failure> {
 }
 
 fn built_json(store: &LocalStore, built: &Built) -> Result<Json, Failure> {
-    let (drv, outputs, result) = match built {
+    let (drv, outputs) = match built {
         Built::Path(path) => return Ok(Json::string(store.print(path))),
-        Built::Outputs {
-            drv,
-            outputs,
-            result,
-        } => (drv, outputs, result),
+        Built::Outputs { drv, outputs } => (drv, outputs),
     };
     let outputs = outputs
         .iter()
         .map(|(name, path)| (name.as_str(), Json::string(store.print(path))));
-    let mut entries = vec![
+    Ok(Json::object([
         ("drvPath", drv_json(store, drv)?),
         ("outputs", Json::object(outputs)),
-    ];
-    let seconds = |time: Option<SystemTime>| {
-        let since = time.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        since.map(|d| Json::Number(d.as_secs().to_string()))
-    };
-    if let Some(result) = result {
-        entries.extend(seconds(result.start).map(|t| ("startTime", t)));
-        entries.extend(seconds(result.stop).map(|t| ("stopTime", t)));
-    }
-    Ok(Json::object(entries))
+    ]))
 }

@@ -1,5 +1,6 @@
 //! `nivis eval`.
 
+use crate::installable::SourceArgs;
 use crate::session::{Common, Failure, Session, print};
 use clap::Args;
 use nivis::eval::{Value, ops};
@@ -10,18 +11,8 @@ use std::path::Path;
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// An expression
-    #[arg(
-        short = 'E',
-        long,
-        value_name = "EXPR",
-        conflicts_with = "file",
-        allow_hyphen_values = true
-    )]
-    expr: Option<String>,
-    /// A file, a folder, `<NAME>` of the search path, or - for standard input
-    #[arg(short, long)]
-    file: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Attribute paths; without --expr and --file the first one is the file
     #[arg(value_name = "ATTRIBUTE")]
     attrs: Vec<String>,
@@ -48,13 +39,13 @@ pub struct EvalArgs {
 /// # Errors
 /// What evaluation fails with.
 pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Failure> {
-    if args.file.is_none() && args.expr.is_none() {
+    if args.source.file.is_none() && args.source.expr.is_none() {
         if args.attrs.is_empty() {
             return Err(Failure::Usage(
                 "give a file, or an expression with --expr".to_string(),
             ));
         }
-        args.file = Some(args.attrs.remove(0));
+        args.source.file = Some(args.attrs.remove(0));
     }
     if args.raw && args.json {
         return Err(Failure::Usage(
@@ -62,7 +53,7 @@ pub fn run(mut common: Common, mut args: EvalArgs, nix: bool) -> Result<(), Fail
         ));
     }
     // Evaluation of files is never pure; that of an expression is unless told otherwise.
-    if args.file.is_some() {
+    if args.source.file.is_some() {
         if common.settings.by_flag("pure-eval") && common.settings.switch("pure-eval") == Some(true)
         {
             return Err(Failure::Usage(
@@ -88,7 +79,7 @@ fn evaluate(
     args: &EvalArgs,
     shown: &Cell<usize>,
 ) -> Result<(), Failure> {
-    let value = match (&args.file, &args.expr) {
+    let value = match (&args.source.file, &args.source.expr) {
         (Some(file), _) if file == "-" => session.stdin()?,
         (Some(file), _) => session.file(file)?,
         (None, Some(expr)) => session.expression(expr)?,

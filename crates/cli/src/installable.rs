@@ -18,7 +18,7 @@ use std::rc::Rc;
 /// Where attributes are looked up.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SourceArgs {
-    /// An expression, whose attributes the arguments are
+    /// An expression; what else is named are attributes of it
     #[arg(
         short = 'E',
         long,
@@ -27,7 +27,7 @@ pub struct SourceArgs {
         allow_hyphen_values = true
     )]
     pub expr: Option<String>,
-    /// A file, whose attributes the arguments are; - for standard input
+    /// A file, a folder, `<NAME>` of the search path, or - for standard input
     #[arg(short, long)]
     pub file: Option<String>,
 }

@@ -44,11 +44,11 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
         return Ok(());
     }
     let settings = store_access::build_settings(&common)?;
-    store_access::build(&store, settings, &wanted, options.mode)?;
+    let built = store_access::build(&store, settings, &wanted, options.mode)?;
     // Links are numbered by derivation.
     let mut numbered: Vec<&StorePath> = Vec::new();
     let mut out = String::new();
-    for (drv, output) in &found {
+    for ((drv, _), outputs) in found.iter().zip(built) {
         let number = match numbered.iter().position(|d| *d == drv) {
             Some(number) => number,
             None => {
@@ -56,8 +56,6 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
                 numbered.len() - 1
             }
         };
-        let request = BuildRequest::outputs(drv.clone(), [output.clone()]);
-        let outputs = store_access::outputs_of(&store, &request)?;
         for (name, path) in outputs {
             if let Some(link) = &options.out_link {
                 let mut place = link.clone().into_os_string();

@@ -451,7 +451,8 @@ pub enum Wanted {
     Built(BuildRequest),
 }
 
-/// Builds, and waits until everything is there.
+/// Builds, and waits until everything is there. The outputs of each derivation, in the order of what was wanted; none
+/// for paths.
 ///
 /// # Errors
 /// Failed builds, with the status that tells how they failed.
@@ -460,17 +461,25 @@ pub fn build(
     settings: BuildSettings,
     wanted: &[Wanted],
     mode: BuildMode,
-) -> Result<(), Failure> {
+) -> Result<Vec<BTreeMap<OutputName, StorePath>>, Failure> {
     let requests = requests_of(store, wanted)?;
     if requests.is_empty() {
-        return Ok(());
+        return Ok(vec![BTreeMap::new(); wanted.len()]);
     }
     let report = builder(store, settings).build(&requests, mode);
     let status = i32::from(report.failures.exit_status());
-    match report.into_outputs(store.store_dir()) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Failure::Build(e.to_string(), status)),
-    }
+    let outputs = report.into_outputs(store.store_dir());
+    let outputs = outputs.map_err(|e| Failure::Build(e.to_string(), status))?;
+    let mut outputs = outputs.into_iter();
+    let of = |wanted: &Wanted| match wanted {
+        Wanted::Path(_) => Ok(BTreeMap::new()),
+        Wanted::Built(request) => match outputs.next() {
+            // What was made anew each time has no path that the store remembers.
+            Some((_, found)) if !found.is_empty() => Ok(found),
+            _ => outputs_of(store, request),
+        },
+    };
+    wanted.iter().map(of).collect()
 }
 
 /// Builds; the result of each that needed a build, in the order of what was wanted. Of what fails all that is not just

@@ -99,6 +99,16 @@ impl World {
         outcome
     }
 
+    /// Where a link in the folder leads to.
+    #[track_caller]
+    fn link(&self, name: &str) -> String {
+        let target = std::fs::read_link(self.dir.path().join(name)).expect("a link");
+        target
+            .display()
+            .to_string()
+            .replace(&self.store, "/nix/store")
+    }
+
     /// Where a path of the store is really.
     fn place(&self, path: &str) -> String {
         let path = path.trim().replace("/nix/store", &self.store);
@@ -267,6 +277,44 @@ fn fixed_outputs_right_and_wrong() {
             failed.err.contains(right) && failed.err.contains(wrong),
             "{failed:?}"
         );
+    }
+}
+
+/// The store remembers no path of an output that is made anew each time.
+#[test]
+fn impure_outputs_are_told() {
+    for world in worlds() {
+        world.dir.write(
+            "impure.nix",
+            r#"import ./sh.nix {
+                 name = "impure"; script = "read x < /proc/sys/kernel/random/uuid; echo $x > $out; mkdir $dev"; outputs = [ "out" "dev" ]; __impure = true;
+               }"#,
+        );
+        let features = [
+            "--extra-experimental-features",
+            "ca-derivations impure-derivations",
+        ];
+        let build = |args: &[&str]| {
+            world.ok(
+                "nix-build",
+                &[&["impure.nix"], &features[..], args].concat(),
+            )
+        };
+        let built = build(&[]);
+        assert_eq!(world.link("result"), built.trim());
+        let dev = build(&["-A", "dev", "-o", "other"]);
+        assert_eq!(world.link("other-dev"), dev.trim());
+        assert!(dev.trim().ends_with("-impure-dev"), "{dev}");
+        let drv = world.ok(
+            "nix-instantiate",
+            &[&["impure.nix"], &features[..]].concat(),
+        );
+        let args = ["--realise", drv.trim(), "--add-root", "root"];
+        let links = world.ok("nix-store", &[&args, &features[..]].concat());
+        assert_eq!(links, "/pwd/root\n/pwd/root-dev\n");
+        assert!(world.link("root").ends_with("-impure"));
+        // Each time it is another one.
+        assert_ne!(world.link("root"), built.trim());
     }
 }
 

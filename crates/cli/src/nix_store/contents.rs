@@ -168,7 +168,7 @@ pub fn repair_path(
         )));
     };
     let wanted = Wanted::Built(BuildRequest::all(deriver));
-    store_access::build(store, settings.clone(), &[wanted], BuildMode::Repair)
+    store_access::build(store, settings.clone(), &[wanted], BuildMode::Repair).map(|_| ())
 }
 
 /// Links files with the same contents, and says what that freed.

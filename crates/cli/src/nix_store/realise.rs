@@ -3,8 +3,9 @@
 use super::{Run, unknown_flag};
 use crate::session::{Failure, print, warn};
 use crate::store_access::{self, Wanted, parse_legacy};
-use nivis_store::StorePath;
 use nivis_store::build::BuildMode;
+use nivis_store::{OutputName, StorePath};
+use std::collections::BTreeMap;
 
 impl Run {
     pub(super) fn realise(&mut self) -> Result<(), Failure> {
@@ -38,12 +39,12 @@ impl Run {
         if dry_run {
             return Ok(());
         }
-        store_access::build(&self.store, self.settings.clone(), &wanted, mode)?;
+        let built = store_access::build(&self.store, self.settings.clone(), &wanted, mode)?;
         if ignore_unknown {
             return Ok(());
         }
-        for wanted in &wanted {
-            for path in self.rooted(wanted)? {
+        for (wanted, outputs) in wanted.iter().zip(built) {
+            for path in self.rooted(wanted, outputs)? {
                 if !self.no_output {
                     print(format!("{path}\n").as_bytes())?;
                 }
@@ -53,11 +54,15 @@ impl Run {
     }
 
     /// The paths of what was built, or of the links that were made to them; sorted.
-    fn rooted(&mut self, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+    fn rooted(
+        &mut self,
+        wanted: &Wanted,
+        outputs: BTreeMap<OutputName, StorePath>,
+    ) -> Result<Vec<String>, Failure> {
         self.roots += 1;
         let outputs = match wanted {
             Wanted::Path(path) => vec![(String::new(), path.clone())],
-            Wanted::Built(request) => store_access::outputs_of(&self.store, request)?
+            Wanted::Built(_) => outputs
                 .into_iter()
                 .map(|(name, path)| (name.to_string(), path))
                 .collect(),
