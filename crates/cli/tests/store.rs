@@ -309,12 +309,12 @@ fn impure_outputs_are_told() {
             "nix-instantiate",
             &[&["impure.nix"], &features[..]].concat(),
         );
-        let args = ["--realise", drv.trim(), "--add-root", "root"];
+        let args = ["--realise", drv.trim(), "--add-root", "kept"];
         let links = world.ok("nix-store", &[&args, &features[..]].concat());
-        assert_eq!(links, "/pwd/root\n/pwd/root-dev\n");
-        assert!(world.link("root").ends_with("-impure"));
+        assert_eq!(links, "/pwd/kept\n/pwd/kept-dev\n");
+        assert!(world.link("kept").ends_with("-impure"));
         // Each time it is another one.
-        assert_ne!(world.link("root"), built.trim());
+        assert_ne!(world.link("kept"), built.trim());
     }
 }
 
