@@ -44,6 +44,8 @@ fn main() {
     let name = Path::new(&program)
         .file_name()
         .map_or("nivis".into(), |n| n.to_string_lossy());
+    // As Nix has it: a store is for all users to read, and for one to write, whatever the caller's own files are.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let status = match name.as_ref() {
         "nix" => nivis_command::run(args, "nix"),
         name if name.starts_with("nix-") => legacy::run(name, args),

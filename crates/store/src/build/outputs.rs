@@ -33,7 +33,16 @@ enum Found {
     /// It was valid before; the new one is not looked at.
     Valid(StorePath),
     /// It is new.
-    New { scanned: Scanned, flat: bool },
+    New(New),
+}
+
+/// A new output.
+struct New {
+    /// Where it is.
+    actual: PathBuf,
+    scanned: Scanned,
+    /// Whether it is a file that is not executable.
+    flat: bool,
 }
 
 /// Checks the outputs of a build that has succeeded, and makes them valid.
@@ -68,14 +77,15 @@ fn rejected(message: String) -> Failed {
 impl Registering<'_> {
     fn run(&mut self) -> Result<BTreeMap<OutputName, StorePath>, Failed> {
         let build = self.build;
+        build.check_root()?;
         let mut found = BTreeMap::new();
-        for name in build.drv.outputs.keys() {
-            found.insert(name.clone(), self.look(name)?);
+        for (name, output) in &build.drv.outputs {
+            found.insert(name.clone(), self.look(name, output)?);
         }
         for name in self.sort(&found)? {
             match found.get(&name) {
                 Some(Found::Valid(path)) => self.finish(&name, path.clone()),
-                Some(Found::New { scanned, flat }) => self.register(&name, scanned, *flat)?,
+                Some(Found::New(new)) => self.register(&name, new)?,
                 None => {}
             }
         }
@@ -123,7 +133,7 @@ impl Registering<'_> {
     }
 
     /// The first pass over an output.
-    fn look(&mut self, name: &OutputName) -> Result<Found, Failed> {
+    fn look(&mut self, name: &OutputName, output: &DerivationOutput) -> Result<Found, Failed> {
         let build = self.build;
         let scratch = self.scratch(name)?.clone();
         if build.job.mode != BuildMode::Check
@@ -134,7 +144,7 @@ impl Registering<'_> {
         {
             return Ok(Found::Valid(path.clone()));
         }
-        let actual = build.actual_path(&scratch);
+        let mut actual = build.actual_path(&scratch);
         let Ok(meta) = fs::symlink_metadata(&actual) else {
             return Err(rejected(format!(
                 "builder for '{}' failed to produce output path for output '{name}' at \"{}\"",
@@ -153,6 +163,14 @@ impl Registering<'_> {
         }
         let flat = meta.is_file() && meta.permissions().mode() & 0o100 == 0;
         self.canonicalise(&actual, user.map(|user| user.uid))?;
+        // Builders that reach the network may have handed open files to somebody who goes on writing.
+        if matches!(
+            output,
+            DerivationOutput::CaFixed(_) | DerivationOutput::Impure { .. }
+        ) {
+            actual = build.fresh_copy(&scratch)?;
+            self.canonicalise(&actual, None)?;
+        }
         let discard = build
             .options
             .unsafe_discard_references
@@ -163,7 +181,11 @@ impl Registering<'_> {
             false => build.inputs.iter().chain(build.scratch.values()).collect(),
         };
         let scanned = tree::scan(&actual, candidates)?;
-        Ok(Found::New { scanned, flat })
+        Ok(Found::New(New {
+            actual,
+            scanned,
+            flat,
+        }))
     }
 
     fn canonicalise(&mut self, path: &Path, owner: Option<u32>) -> Result<(), Failed> {
@@ -180,7 +202,7 @@ impl Registering<'_> {
         let build = self.build;
         let references = |name: &OutputName| -> Vec<OutputName> {
             match found.get(name) {
-                Some(Found::New { scanned, .. }) => build
+                Some(Found::New(New { scanned, .. })) => build
                     .scratch
                     .iter()
                     .filter(|(other, path)| *other != name && scanned.references.contains(*path))
@@ -248,49 +270,32 @@ impl Registering<'_> {
     }
 
     /// The second pass: the output gets its final contents, path and place.
-    fn register(&mut self, name: &OutputName, scanned: &Scanned, flat: bool) -> Result<(), Failed> {
+    fn register(&mut self, name: &OutputName, new: &New) -> Result<(), Failed> {
         let build = self.build;
         let scratch = self.scratch(name)?.clone();
-        let mut actual = build.actual_path(&scratch);
         let output = build
             .drv
             .outputs
             .get(name)
             .ok_or_else(|| rejected(format!("no output '{name}'")))?;
-        let info = match output {
+        let (method, algorithm) = match output {
             DerivationOutput::InputAddressed(path) => {
-                let references = self.references(scanned, &scratch)?;
+                let references = self.references(&new.scanned, &scratch)?;
                 self.rewrites.add(&scratch, path);
-                let scanned = match self.rewrite(&actual, &scratch, scanned)? {
-                    true => &tree::scan(&actual, [])?,
-                    false => scanned,
+                let scanned = match self.rewrite(&new.actual, &scratch, &new.scanned)? {
+                    true => &tree::scan(&new.actual, [])?,
+                    false => &new.scanned,
                 };
                 let mut info = PathInfo::new(path.clone(), scanned.nar_hash, scanned.nar_size);
                 info.references = references.others;
                 if references.self_reference {
                     info.references.insert(path.clone());
                 }
-                info
+                return self.put(name, output, info, &new.actual);
             }
-            DerivationOutput::CaFixed(content) => {
-                actual = build.fresh_copy(&actual)?;
-                self.content_addressed(
-                    name,
-                    &actual,
-                    &scratch,
-                    scanned,
-                    flat,
-                    content.method,
-                    content.hash.algorithm(),
-                )?
-            }
-            DerivationOutput::CaFloating { method, algorithm } => {
-                self.content_addressed(name, &actual, &scratch, scanned, flat, *method, *algorithm)?
-            }
-            DerivationOutput::Impure { method, algorithm } => {
-                actual = build.fresh_copy(&actual)?;
-                self.content_addressed(name, &actual, &scratch, scanned, flat, *method, *algorithm)?
-            }
+            DerivationOutput::CaFixed(content) => (content.method, content.hash.algorithm()),
+            DerivationOutput::CaFloating { method, algorithm }
+            | DerivationOutput::Impure { method, algorithm } => (*method, *algorithm),
             DerivationOutput::Deferred => {
                 return Err(rejected(format!(
                     "output '{name}' of '{}' was built although its path is not known",
@@ -298,8 +303,8 @@ impl Registering<'_> {
                 )));
             }
         };
-        self.canonicalise(&actual, None)?;
-        self.put(name, output, info, &actual)
+        let info = self.content_addressed(name, &scratch, new, method, algorithm)?;
+        self.put(name, output, info, &new.actual)
     }
 
     /// Writes the output anew if it holds anything that is to be replaced.
@@ -325,20 +330,19 @@ impl Registering<'_> {
         Ok(true)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call for each kind of output"
-    )]
     fn content_addressed(
         &mut self,
         name: &OutputName,
-        actual: &Path,
         scratch: &StorePath,
-        scanned: &Scanned,
-        flat: bool,
+        new: &New,
         method: ContentAddressMethod,
         algorithm: HashAlgorithm,
     ) -> Result<PathInfo, Failed> {
+        let New {
+            actual,
+            scanned,
+            flat,
+        } = new;
         if !flat
             && matches!(
                 method,
@@ -411,13 +415,19 @@ impl Registering<'_> {
         self.store.add_temp_root(&info.path)?;
         // Paths known beforehand are locked already.
         let known = output.path(self.store.store_dir(), &build.drv.name, name)?;
-        let mut lock = None;
-        if known.as_ref() != Some(&info.path) {
-            lock = PathLocks::acquire([real.clone()], true, &|_| {})?;
-        }
-        if let Some(lock) = &mut lock {
+        let _lock = if known.as_ref() == Some(&info.path) {
+            None
+        } else {
+            // What has another hash than was said is kept if that is easy: whoever holds the lock may wait for one
+            // that is held here, since two hashes were swapped.
+            let wait = known.is_none();
+            let Some(mut lock) = PathLocks::acquire([real.clone()], wait, &|_| {})? else {
+                self.infos.insert(name.clone(), info);
+                return Ok(());
+            };
             lock.set_deletion(true);
-        }
+            Some(lock)
+        };
         if build.job.mode == BuildMode::Check {
             self.compare(&info, &real, actual)?;
             self.finish(name, info.path.clone());
@@ -427,7 +437,9 @@ impl Registering<'_> {
         let valid = self.store.is_valid(&info.path)?;
         if real != actual {
             if build.job.mode == BuildMode::Repair && valid {
-                replace_valid(&real, actual)?;
+                // At once: a valid path is there at any moment.
+                crate::local::exchange(actual, &real)?;
+                crate::local::delete(actual)?;
             } else if valid {
                 // Content-addressed, and made by something else.
                 crate::local::delete(actual)?;
@@ -503,35 +515,5 @@ fn replace_contents(path: &Path, rewrites: &Rewrites) -> Result<(), Failed> {
     tree::copy(path, &temporary, rewrites)?;
     crate::local::delete(path)?;
     tree::rename(&temporary, path)?;
-    Ok(())
-}
-
-/// Puts a new tree in the place of a valid one. This cannot be done at once, so the old one is out of
-/// the way for a moment; it comes back if the new one cannot take its place.
-fn replace_valid(real: &Path, new: &Path) -> Result<(), Failed> {
-    let mut old: Option<PathBuf> = None;
-    if tree::exists(real) {
-        let mut number = 0u32;
-        let aside = loop {
-            let candidate =
-                tree::with_suffix(real, &format!(".old-{}-{number}", std::process::id()));
-            if !tree::exists(&candidate) {
-                break candidate;
-            }
-            number += 1;
-        };
-        tree::rename(real, &aside)?;
-        old = Some(aside);
-    }
-    if let Err(e) = tree::rename(new, real) {
-        if let Some(old) = &old {
-            // The first error is the one to tell.
-            let _ = tree::rename(old, real);
-        }
-        return Err(e.into());
-    }
-    if let Some(old) = old {
-        crate::local::delete(&old)?;
-    }
     Ok(())
 }

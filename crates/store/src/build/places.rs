@@ -4,7 +4,7 @@
 use super::environment::InputRewrites;
 use super::hooks::pre_build_hook;
 use super::job::{Build, PathStatus};
-use super::request::BuildMode;
+use super::request::{BuildMode, BuildStatus};
 use super::sandbox::View;
 use super::scan::Rewrites;
 use super::settings::SandboxPath;
@@ -12,8 +12,9 @@ use super::{Failed, tree};
 use crate::error::{Error, ErrorKind};
 use crate::hash::{Hash, HashFormat};
 use crate::placeholder::hash_placeholder;
-use crate::store_path::{StorePath, output_path_name};
+use crate::store_path::{StorePath, canonical_path, output_path_name};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,7 @@ impl Build<'_> {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o666)
+            .mode(0o644)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .map_err(fail)?;
@@ -149,17 +150,41 @@ impl Build<'_> {
         }
     }
 
-    /// A copy of an output which nobody else has open.
-    pub fn fresh_copy(&self, actual: &Path) -> Result<PathBuf, Failed> {
+    /// Fails if what leads to the outputs in the builder's root are no folders. It is dead by now, but may have put
+    /// links in their place, which would lead to files of the machine.
+    pub fn check_root(&self) -> Result<(), Failed> {
+        let Some(chroot) = &self.chroot else {
+            return Ok(());
+        };
+        let mut dir = chroot.join("root");
+        let below = self.store().store_dir().as_str().trim_start_matches('/');
+        for part in Path::new(below) {
+            dir.push(part);
+            if !fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_dir()) {
+                return Err(Failed::new(
+                    BuildStatus::OutputRejected,
+                    format!(
+                        "builder for '{}' has replaced a folder above its outputs: '{}'",
+                        self.store().print(&self.job.drv_path),
+                        dir.display()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of the output at a path, which nobody else has open; the original goes away with the builder's root.
+    pub fn fresh_copy(&self, path: &StorePath) -> Result<PathBuf, Failed> {
         let dir = self.chroot_dir();
-        if self.chroot.is_none() {
+        if self.chroot.is_none() && !tree::exists(&dir) {
             self.make_chroot_dir(&dir)?;
         }
-        let copy = dir.join("x");
+        let copy = dir.join(path.base_name());
         if tree::exists(&copy) {
             crate::local::delete(&copy)?;
         }
-        tree::copy(actual, &copy, &Rewrites::new())?;
+        tree::copy(&self.actual_path(path), &copy, &Rewrites::new())?;
         Ok(copy)
     }
 
@@ -217,11 +242,13 @@ impl Build<'_> {
             }
         }
         for path in &self.options.impure_host_deps {
-            let path = PathBuf::from(path);
+            // Without `..`, which would lead out of what is allowed, and out of the root that is being made. Links
+            // are not looked at: what cannot be read is not to be asked about either.
+            let path = canonical(Path::new(path));
             let allowed = settings
                 .allowed_impure_host_deps
                 .iter()
-                .any(|prefix| path.starts_with(prefix));
+                .any(|prefix| path.starts_with(canonical(prefix)));
             if !allowed {
                 return Err(Error::new(
                     ErrorKind::Build,
@@ -299,7 +326,8 @@ impl Build<'_> {
 
     /// Outputs of a failed build are moved out of its root, for people to look at.
     fn keep_outputs(&self) {
-        if self.chroot.is_none() || self.job.mode != BuildMode::Normal {
+        if self.chroot.is_none() || self.job.mode != BuildMode::Normal || self.check_root().is_err()
+        {
             return;
         }
         for initial in self.initial.values() {
@@ -312,6 +340,12 @@ impl Build<'_> {
             }
         }
     }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = canonical_path(path.as_os_str().as_bytes());
+    OsString::from_vec(bytes).into()
 }
 
 /// Where everybody may write, somebody could put a folder of theirs in the place of a build's.

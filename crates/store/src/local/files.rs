@@ -39,7 +39,7 @@ pub(super) fn write_text(path: &Path, text: &[u8]) -> Result<()> {
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o666)
+            .mode(0o644)
             .open(path)?;
         file.write_all(text)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
@@ -111,7 +111,13 @@ pub(crate) fn exchange(new: &Path, old: &Path) -> Result<()> {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
                 _ => {}
             }
-            std::fs::rename(new, old).map_err(fail)?;
+            if let Err(e) = std::fs::rename(new, old) {
+                // The first error is the one to tell.
+                let _ = std::fs::rename(&aside, old);
+                return Err(fail(e));
+            }
+            // What cannot be deleted is garbage.
+            let _ = delete(&aside);
         }
         Err(e) => return Err(fail(std::io::Error::from(e))),
     }

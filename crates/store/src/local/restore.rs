@@ -177,6 +177,14 @@ impl Restore<'_> {
         self.manner.metadata == Metadata::Canonical
     }
 
+    /// The mode to begin with. Nobody else may write what goes to a store, not even until it is complete.
+    fn mode(&self, ordinary: u32) -> u32 {
+        match self.canonical() {
+            true => ordinary & 0o755,
+            false => ordinary,
+        }
+    }
+
     fn symlink(&mut self, target: &[u8]) -> Result<()> {
         let folder = self.folder()?;
         symlinkat(OsStr::from_bytes(target), folder, self.name.as_c_str())
@@ -192,7 +200,7 @@ impl Restore<'_> {
         mkdirat(
             folder,
             self.name.as_c_str(),
-            Mode::from_bits_truncate(0o777),
+            Mode::from_bits_truncate(self.mode(0o777)),
         )
         .map_err(|e| self.fail("creating directory", e))?;
         let fd = open_dir(folder, OsStr::from_bytes(self.name.as_bytes()))
@@ -225,7 +233,7 @@ impl Restore<'_> {
             self.folder()?,
             self.name.as_c_str(),
             OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
-            Mode::from_bits_truncate(0o666),
+            Mode::from_bits_truncate(self.mode(0o666)),
         )
         .map(File::from)
         .map_err(|e| self.fail("creating file", e))

@@ -4,7 +4,7 @@
 //! its entries are linked. Of two files with the same name the one of the package with the lower priority number
 //! wins; with equal numbers it is an error.
 
-use super::{Context, failure, io_failure};
+use super::{Context, failure, io_failure, make_dir};
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 pub(super) fn run(context: &mut Context<'_>) -> Result<()> {
     let out = context.out()?;
-    fs::create_dir(&out).map_err(io_failure("creating directory", &out))?;
+    make_dir(&out)?;
     let list = context.attribute("derivations")?;
     let manifest = context.attribute("manifest")?;
     let mut packages = packages(&list)?;
@@ -180,7 +180,7 @@ impl Profile<'_, '_> {
                     )));
                 }
                 fs::remove_file(target).map_err(io_failure("removing", target))?;
-                fs::create_dir(target).map_err(io_failure("creating directory", target))?;
+                make_dir(target)?;
                 let before = self.priorities.get(target).copied().unwrap_or(0);
                 // The last one is next: first what was there.
                 self.todo

@@ -7,9 +7,9 @@ use crate::derivation::{DerivationKind, DerivationOutput};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::HashFormat;
 use crate::local::{Metadata, restore_nar};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
@@ -83,7 +83,7 @@ fn fetch(context: &mut Context<'_>, url: &str, xz: bool) -> Result<()> {
             true => Box::new(liblzma::read::XzDecoder::new_multi_decoder(reader)),
             false => Box::new(reader),
         };
-        restore_nar(reader, &out, Metadata::Ordinary)?;
+        restore_nar(reader, &out, Metadata::Canonical)?;
     } else {
         save(reader, &out, url)?;
     }
@@ -95,7 +95,12 @@ fn fetch(context: &mut Context<'_>, url: &str, xz: bool) -> Result<()> {
 }
 
 fn save(mut reader: impl Read, out: &Path, url: &str) -> Result<()> {
-    let mut file = File::create_new(out).map_err(io_failure("creating", out))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(out)
+        .map_err(io_failure("creating", out))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         let n = match reader.read(&mut buffer) {

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What a builder of this kind works with.
@@ -75,6 +76,14 @@ fn io_failure(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
             super::os_message(&e)
         ))
     }
+}
+
+/// Makes a folder that nobody else may write, whatever the caller's umask is: outputs like that are refused.
+fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .map_err(io_failure("creating directory", path))
 }
 
 impl Context<'_> {

@@ -1,6 +1,6 @@
 //! `builtin:unpack-channel`: a tarball with a single folder, under another name.
 
-use super::{Context, failure, io_failure};
+use super::{Context, failure, io_failure, make_dir};
 use crate::error::Result;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<()> {
             String::from_utf8_lossy(&name)
         )));
     }
-    fs::create_dir(&out).map_err(io_failure("creating directory", &out))?;
+    make_dir(&out)?;
     let source = context.real(Path::new(OsStr::from_bytes(&source)));
     let file = File::open(&source).map_err(io_failure("opening", &source))?;
     let reader = decompress(file).map_err(io_failure("reading", &source))?;

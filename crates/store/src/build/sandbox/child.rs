@@ -22,6 +22,8 @@ pub(super) enum Step {
     AwaitParent,
     /// `setsid`
     NewSession,
+    /// `umask`
+    Umask(libc::mode_t),
     /// Standard input, output and error.
     Stdio { input: RawFd, output: RawFd },
     /// Brings the loopback interface up.
@@ -42,7 +44,8 @@ pub(super) enum Step {
     },
     /// As [`Step::Mount`] of a new `devpts`; where that kind is not to be had, the machine's is bound.
     MountDevPts { target: CString, ptmx: CString },
-    /// Makes a mount read-only, on kernels that can without knowing its other flags.
+    /// Makes a mount read-only; on kernels that cannot without knowing its other flags, only if it has none that must
+    /// stay.
     ReadOnly(CString),
     /// Makes this folder the root, and all else unreachable.
     PivotRoot(CString),
@@ -764,6 +767,10 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                 }
             }
             Step::NewSession => libc::setsid() >= 0,
+            Step::Umask(mask) => {
+                libc::umask(*mask);
+                true
+            }
             Step::Stdio { input, output } => {
                 libc::dup2(*input, 0) >= 0
                     && libc::dup2(*output, 1) >= 0
@@ -838,7 +845,7 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                     propagation: 0,
                     userns_fd: 0,
                 };
-                libc::syscall(
+                let set = libc::syscall(
                     libc::SYS_mount_setattr,
                     libc::AT_FDCWD,
                     target.as_ptr(),
@@ -846,6 +853,10 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                     &raw const attributes,
                     size_of::<libc::mount_attr>(),
                 );
+                if set != 0 {
+                    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+                    mount(ptr::null(), target, ptr::null(), flags, ptr::null());
+                }
                 true
             }
             Step::PivotRoot(root) => {

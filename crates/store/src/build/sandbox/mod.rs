@@ -28,6 +28,9 @@ use std::path::{Path, PathBuf};
 const SANDBOX_UID: u32 = 1000;
 const SANDBOX_GID: u32 = 100;
 
+/// What is below `/proc` and lets root change the machine.
+const ROOTS_OWN: [&str; 7] = ["acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger"];
+
 /// What a builder of its own root sees.
 #[derive(Debug)]
 pub(super) struct View {
@@ -284,6 +287,8 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
     let mut steps = vec![
         Step::AwaitParent,
         Step::NewSession,
+        // Whatever the caller's is: modes that groups may write are refused in outputs, and all others show in archives.
+        Step::Umask(0o022),
         Step::Stdio {
             input: null.as_raw_fd(),
             output: builder_end.as_raw_fd(),
@@ -401,6 +406,7 @@ fn describe(step: &Step) -> String {
         Step::Chmod(path, _) => format!("setting permissions of '{}'", path.to_string_lossy()),
         Step::AwaitParent
         | Step::NewSession
+        | Step::Umask(_)
         | Step::Stdio { .. }
         | Step::MakeDir(_)
         | Step::MakeFile(_)
@@ -487,6 +493,16 @@ fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> Result<()> 
         flags: 0,
         data: None,
     });
+    if launch.user.is_none() && nix::unistd::geteuid().is_root() {
+        // To these, only the number of the user outside matters.
+        for name in ROOTS_OWN {
+            if Path::new("/proc").join(name).exists() {
+                let path = root.join("proc").join(name);
+                steps.push(bind(&path, &path, libc::MS_BIND | libc::MS_REC)?);
+                steps.push(Step::ReadOnly(c_path(&path)?));
+            }
+        }
+    }
     if Path::new("/dev/shm").exists() {
         let size = &launch.settings.sandbox_dev_shm_size;
         steps.push(Step::Mount {
