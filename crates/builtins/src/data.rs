@@ -6,7 +6,7 @@ use crate::pure::{float, xml};
 use crate::scratch;
 use crate::strings::pure_error;
 use crate::table::{frame, leaf};
-use nivis_eval::context::ContextId;
+use nivis_eval::context::ContextUnion;
 use nivis_eval::heap::{AttrsRef, StringRef};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
@@ -59,7 +59,7 @@ pub static TABLE: &[Builtin] = &[
 #[derive(Default)]
 struct Text {
     out: Vec<u8>,
-    context: ContextId,
+    context: ContextUnion,
     /// Elements written since the machine looked at its limits.
     unseen: u32,
 }
@@ -70,7 +70,8 @@ const UNSEEN: u32 = 4096;
 impl Text {
     fn finish(self, m: &mut Machine) -> Result<Value> {
         m.check_string(self.out.len())?;
-        Ok(m.heap.string(&self.out, self.context))
+        let context = self.context.finish(&mut m.contexts);
+        Ok(m.heap.string(&self.out, context))
     }
 }
 
@@ -294,7 +295,7 @@ fn open(m: &mut Machine, a: &Activation, container: Value, index: i64) -> Result
 }
 
 fn json_string(m: &mut Machine, s: StringRef, text: &mut Text) -> Result<()> {
-    text.context = m.contexts.union(text.context, s.context());
+    text.context.add(&mut m.contexts, s.context());
     m.check_string(text.out.len() + s.len())?;
     quote(s.bytes(), &mut text.out)
 }
@@ -512,7 +513,7 @@ fn from_toml(m: &mut Machine, args: &[Value]) -> Result<Value> {
 #[derive(Default)]
 struct Document {
     writer: xml::Writer,
-    context: ContextId,
+    context: ContextUnion,
     /// Paths of the derivations written so far.
     seen: HashSet<Vec<u8>>,
     /// Elements written since the machine looked at its limits.
@@ -566,7 +567,8 @@ pub fn xml_text(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         Step::Done(_) => {
             let text = document.writer.finish();
             m.check_string(text.len())?;
-            Step::Done(m.heap.string(&text, document.context))
+            let context = document.context.finish(&mut m.contexts);
+            Step::Done(m.heap.string(&text, context))
         }
         step => {
             scratch::put(m, a, document);
@@ -657,7 +659,7 @@ fn xml_step(
             }
             Type::String => {
                 let s = m.want_string(v)?;
-                document.context = m.contexts.union(document.context, s.context());
+                document.context.add(&mut m.contexts, s.context());
                 if s.len() > 1 << 12 {
                     m.check_string(writer.len().saturating_add(s.len()))?;
                 }

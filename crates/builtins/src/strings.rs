@@ -4,6 +4,7 @@ use crate::args::{About, Want, arguments};
 use crate::pure::regex::{Group, Regex};
 use crate::pure::{path, replace, version};
 use crate::table::{frame, leaf};
+use nivis_eval::context::ContextUnion;
 use nivis_eval::heap::StringRef;
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
@@ -262,7 +263,8 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let patterns: Vec<StringRef> = from.iter().filter_map(Value::as_string).collect();
     let patterns: Vec<&[u8]> = patterns.iter().map(StringRef::bytes).collect();
     let mut used: Vec<bool> = vec![false; patterns.len()];
-    let mut context = s.context();
+    let mut context = ContextUnion::default();
+    context.add(&mut m.contexts, s.context());
     let mut replaced = false;
     let result = replace::replace_strings(&patterns, s.bytes(), |i, out| {
         replaced = true;
@@ -282,14 +284,17 @@ fn replace_strings(m: &mut Machine, a: &mut Activation) -> Result<Step> {
             && !*used
         {
             *used = true;
-            context = m.contexts.union(context, text.context());
+            context.add(&mut m.contexts, text.context());
         }
         out.extend_from_slice(text.bytes());
         m.check_string(out.len()).map_err(Err)
     });
     match result {
         Ok(_) if !replaced => Ok(Step::Done(s.value())),
-        Ok(bytes) => Ok(Step::Done(m.heap.string(&bytes, context))),
+        Ok(bytes) => {
+            let context = context.finish(&mut m.contexts);
+            Ok(Step::Done(m.heap.string(&bytes, context)))
+        }
         // What was replaced so far is done again; each replacement can make that happen once.
         Err(Ok(thunk)) => {
             a.state |= FORCED;

@@ -63,6 +63,70 @@ impl std::fmt::Display for ContextElement {
     }
 }
 
+/// A union of contexts, added one after the other.
+///
+/// [`Contexts::union`] keeps every context that it makes: a list of many derivations joined by it would leave one set
+/// behind for each of its elements, in all the square of their number.
+#[derive(Default)]
+pub struct ContextUnion {
+    /// What was added, as long as that was little.
+    context: ContextId,
+    last: ContextId,
+    steps: u32,
+    /// The elements of all that was added, once it was more, with duplicates after the first `distinct`.
+    ids: Vec<u32>,
+    distinct: usize,
+}
+
+impl ContextUnion {
+    /// Contexts that are worth keeping: strings are often joined anew from the same few.
+    const FEW: u32 = 8;
+
+    /// Adds a context.
+    #[inline]
+    pub fn add(&mut self, contexts: &mut Contexts, context: ContextId) {
+        if context.is_empty() || context == self.last {
+            return;
+        }
+        self.last = context;
+        if self.steps < Self::FEW {
+            let union = contexts.union(self.context, context);
+            self.steps += u32::from(union != self.context);
+            self.context = union;
+        } else {
+            self.add_to_many(contexts, context);
+        }
+    }
+
+    #[cold]
+    fn add_to_many(&mut self, contexts: &Contexts, context: ContextId) {
+        if self.ids.is_empty() {
+            self.ids.extend_from_slice(contexts.ids(self.context));
+            self.distinct = self.ids.len();
+        }
+        self.ids.extend_from_slice(contexts.ids(context));
+        if self.ids.len() > 2 * self.distinct + 1024 {
+            self.sort();
+        }
+    }
+
+    fn sort(&mut self) {
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.distinct = self.ids.len();
+    }
+
+    /// The union of all that was added.
+    #[inline]
+    pub fn finish(mut self, contexts: &mut Contexts) -> ContextId {
+        if self.ids.is_empty() {
+            return self.context;
+        }
+        self.sort();
+        contexts.set(&self.ids)
+    }
+}
+
 /// The table of contexts of one evaluator.
 pub struct Contexts {
     elements: Vec<ContextElement>,
@@ -216,5 +280,50 @@ impl Contexts {
     pub fn elements(&self, context: ContextId) -> impl ExactSizeIterator<Item = &ContextElement> {
         let ids: &[u32] = self.sets.get(context.0 as usize).map_or(&[], |s| s);
         ids.iter().map(|&i| &self.elements[i as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unions_of_many_keep_few_sets() {
+        const MANY: u32 = 2000;
+        let mut contexts = Contexts::default();
+        let singles: Vec<ContextId> = (0..MANY)
+            .map(|i| contexts.single(ContextElement::Path(i.to_string().as_bytes().into())))
+            .collect();
+        let before = contexts.sets.len();
+        let mut union = ContextUnion::default();
+        let mut pairwise = ContextId::EMPTY;
+        for context in singles.iter().rev().chain(&singles) {
+            union.add(&mut contexts, *context);
+        }
+        let union = union.finish(&mut contexts);
+        assert!(contexts.sets.len() < before + 10);
+        for context in &singles {
+            pairwise = contexts.union(pairwise, *context);
+        }
+        assert_eq!(union, pairwise);
+        assert_eq!(contexts.elements(union).len(), MANY as usize);
+    }
+
+    #[test]
+    fn unions_of_few() {
+        let mut contexts = Contexts::default();
+        let [a, b] =
+            ["a", "b"].map(|path| contexts.single(ContextElement::Path(path.as_bytes().into())));
+        let mut of = |parts: &[ContextId]| {
+            let mut union = ContextUnion::default();
+            for part in parts {
+                union.add(&mut contexts, *part);
+            }
+            let union = union.finish(&mut contexts);
+            contexts.ids(union).to_vec()
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[ContextId::EMPTY, a, a]), [0]);
+        assert_eq!(of(&[b, a, ContextId::EMPTY, b]), [0, 1]);
     }
 }

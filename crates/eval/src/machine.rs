@@ -10,7 +10,7 @@
 
 use crate::code::{Default as FormalDefault, Formal, Lambda, Op, Site, Tables};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};
-use crate::context::{ContextId, Contexts};
+use crate::context::{ContextId, ContextUnion, Contexts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{
     AttrsRef, Callee, EnvPtr, FunctionRef, Heap, InOrder, ListRef, MAX_LAYERS,
@@ -2538,16 +2538,17 @@ impl Machine {
 
     fn concat_strings(&mut self, at: usize) -> Result<Value> {
         let mut total = 0usize;
-        let mut context = ContextId::EMPTY;
+        let mut context = ContextUnion::default();
         for part in &self.stack[at..] {
             let s = StringRef(*part);
             total += s.len();
-            context = self.contexts.union(context, s.context());
+            context.add(&mut self.contexts, s.context());
         }
         self.check_string(total)?;
         if self.stack.len() - at == 1 {
             return Ok(self.stack[at]);
         }
+        let context = context.finish(&mut self.contexts);
         Ok(self.heap.concat(&self.stack[at..], total, context))
     }
 

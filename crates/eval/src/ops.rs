@@ -4,7 +4,7 @@
 //! Those that may have to evaluate something on the way are [`Resume`](crate::native::Resume) functions, so that they can be run by
 //! the machine's ops and by builtins alike.
 
-use crate::context::{ContextElement, ContextId};
+use crate::context::{ContextElement, ContextUnion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{AttrsRef, StringRef};
 use crate::machine::{Machine, bytes_path, canonical_path};
@@ -804,16 +804,17 @@ pub fn join_locals(m: &mut Machine, a: &Activation, first: usize) -> Result<Valu
 /// When a value is no string, or the result is too long.
 pub fn join_strings(m: &mut Machine, parts: &[Value]) -> Result<Value> {
     let mut total = 0;
-    let mut context = ContextId::EMPTY;
+    let mut context = ContextUnion::default();
     for part in parts {
         let s = m.want_string(part.resolved())?;
         total += s.len();
-        context = m.contexts.union(context, s.context());
+        context.add(&mut m.contexts, s.context());
     }
     m.check_string(total)?;
     if let [only] = parts {
         return Ok(*only);
     }
+    let context = context.finish(&mut m.contexts);
     Ok(m.heap.concat(parts, total, context))
 }
 
