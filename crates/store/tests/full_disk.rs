@@ -11,7 +11,7 @@ mod common;
 use common::Lab;
 use nivis_store::build::{BuildMode, BuildRequest, BuildStatus};
 use nivis_store::local::{GcOptions, LocalStore, StoreConfig, VerifyOptions};
-use nivis_store::{ContentAddressMethod, Error, ErrorKind, HashAlgorithm, StoreDir};
+use nivis_store::{ContentAddressMethod, Error, ErrorKind, HashAlgorithm, StoreDir, StorePath};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::Write;
@@ -155,6 +155,20 @@ fn on_the_small_disk() {
     assert!(store.is_valid(&kept).unwrap());
     assert_eq!(store.closure([&kept]).unwrap().len(), 1);
     sound(&store);
+    // Temporary roots that could not be written do not take the next one with them.
+    let path = |n: u32| {
+        let hash = nivis_store::hash::sha256(n.to_le_bytes())[..20]
+            .try_into()
+            .unwrap();
+        StorePath::from_parts(hash, "root").unwrap()
+    };
+    let many: Vec<StorePath> = (0..10_000).map(path).collect();
+    assert!(is_full(&store.add_temp_roots(&many).unwrap_err()));
+    std::fs::remove_file(root.join("ballast")).unwrap();
+    let one = path(10_000);
+    store.add_temp_root(&one).unwrap();
+    assert!(store.find_roots(false).unwrap().contains_key(&one));
+    fill(root);
     // Somebody else, too, can open it.
     let other = open(root);
     assert!(other.is_valid(&kept).unwrap());

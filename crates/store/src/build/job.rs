@@ -137,8 +137,9 @@ pub(super) fn run_job(shared: &Shared, job: &Job) -> Result<Outcome, Failed> {
         chroot: None,
     };
     build.look()?;
-    // Also keeps collectors from the folder beside it that the build works in.
-    store.add_temp_root(&job.drv_path)?;
+    // Also keeps collectors from what is beside them: the locks, the folder that the build works in.
+    let known = build.initial.values().filter_map(|i| i.known.as_ref());
+    store.add_temp_roots(known.map(|(path, _)| path).chain([&job.drv_path]))?;
     let (lock_files, locks) = build.lock()?;
     let Some(mut locks) = locks else {
         return Ok(Outcome::Locked(lock_files));

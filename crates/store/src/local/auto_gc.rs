@@ -2,7 +2,7 @@
 
 use super::{GcOptions, LocalStore};
 use crate::build::events::Level;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ pub(super) struct LastLook {
 }
 
 impl LocalStore {
-    /// Collects garbage if the disk is getting full. Does nothing if it looked a moment ago, or if another
-    /// thread is at it and `wait` is false.
+    /// Collects garbage if the disk is getting full. Does nothing if it looked a moment ago, if another process collects
+    /// or verifies, or if another thread is at it and `wait` is false.
     pub fn auto_gc(&self, auto: &AutoGc, wait: bool) -> Result<()> {
         if auto.min_free == 0 || self.config.read_only {
             return Ok(());
@@ -61,10 +61,16 @@ impl LocalStore {
             Level::Info,
             format!("running auto-GC to free {wanted} bytes"),
         );
-        self.collect_garbage(&GcOptions {
+        let collected = self.collect_garbage(&GcOptions {
             max_freed: wanted,
+            // Who keeps collectors away may be waiting for whoever asks: repairs build, and builds come here.
+            wait: false,
             ..GcOptions::default()
-        })?;
+        });
+        match collected {
+            Err(e) if e.kind() == ErrorKind::Busy => return Ok(()),
+            collected => collected.map(drop)?,
+        }
         last.free_after = Some(self.free_space(auto)?);
         last.at = Some(Instant::now());
         Ok(())

@@ -24,12 +24,14 @@ use super::query::id_of;
 use super::register::delete_row;
 use crate::build::events::Level;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store_path::StorePath;
+use crate::hash::nix32;
+use crate::store_path::{HASH_PART_LEN, StorePath};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What to collect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,9 @@ pub struct GcOptions {
     pub ignore_liveness: bool,
     /// Stop once more than this many bytes were freed.
     pub max_freed: u64,
+    /// Whether to wait while others keep collectors away: by collecting themselves, or by verifying. If not, an error
+    /// of kind [`Busy`](ErrorKind::Busy).
+    pub wait: bool,
     /// Called at some moments, for those who have to wait for them.
     pub stage: Option<StageHook>,
 }
@@ -75,6 +80,7 @@ impl Default for GcOptions {
             action: GcAction::DeleteDead,
             ignore_liveness: false,
             max_freed: u64::MAX,
+            wait: true,
             stage: None,
         }
     }
@@ -205,14 +211,10 @@ impl LocalStore {
     pub fn collect_garbage(&self, options: &GcOptions) -> Result<GcResults> {
         self.check_writable()?;
         let deletes = !matches!(options.action, GcAction::ReturnLive | GcAction::ReturnDead);
+        let _lock = self.lock_collector(LockKind::Exclusive, options.wait)?;
         if deletes {
             // Space that was set aside for the database to be writable now.
             let _ = std::fs::remove_file(self.config.state_dir.join("db/reserved"));
-        }
-        let lock = open_lock_file(&self.config.state_dir.join("gc.lock"))?;
-        if !lock_file(&lock, LockKind::Exclusive, false)? {
-            self.say(Level::Info, "waiting for the big garbage collector lock...");
-            lock_file(&lock, LockKind::Exclusive, true)?;
         }
         let stage = |stage| {
             if let Some(hook) = &options.stage {
@@ -294,6 +296,30 @@ impl LocalStore {
             self.delete_unused_links()?;
         }
         Ok(results)
+    }
+
+    /// The lock that collectors hold, and in its shared form those who need that none runs.
+    pub(super) fn lock_collector(&self, kind: LockKind, wait: bool) -> Result<File> {
+        let lock = open_lock_file(&self.config.state_dir.join("gc.lock"))?;
+        // Whoever adds a root has it for a moment, which is not worth a word.
+        for _ in 0..10 {
+            if lock_file(&lock, kind, false)? {
+                return Ok(lock);
+            }
+            if wait {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !wait {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "somebody else holds the big garbage collector lock",
+            ));
+        }
+        self.say(Level::Info, "waiting for the big garbage collector lock...");
+        lock_file(&lock, kind, true)?;
+        Ok(lock)
     }
 
     fn read_graph(&self, options: &GcOptions) -> Result<Graph> {
@@ -420,7 +446,7 @@ impl LocalStore {
             };
             if meta.nlink() != 1 {
                 actual += i128::from(meta.len());
-                unshared += i128::from(meta.nlink() - 1) * i128::from(meta.len());
+                unshared += (i128::from(meta.nlink()) - 1) * i128::from(meta.len());
                 continue;
             }
             self.say(
@@ -459,6 +485,17 @@ pub fn render_size(bytes: i128) -> String {
         unit = next;
     }
     format!("{value:.1} {unit}iB")
+}
+
+/// The hash part that a name begins with, if it does.
+fn hash_part_of(name: &[u8]) -> Option<&str> {
+    let (digits, rest) = name.split_at_checked(HASH_PART_LEN)?;
+    let digits = digits
+        .iter()
+        .all(|b| nix32::is_digit(*b))
+        .then_some(digits)?;
+    rest.starts_with(b"-").then_some(())?;
+    std::str::from_utf8(digits).ok()
 }
 
 struct Collection<'c> {
@@ -690,6 +727,19 @@ impl Collection<'_> {
     /// Deletes something that is no store path: left by a crash, or somebody's folder for the moment.
     fn delete_other(&mut self, name: &std::ffi::OsStr) -> Result<(), Stop> {
         let real = self.store.config.real_store_dir.join(name);
+        // Something beside a path whose name is so long that with its suffix it is too long for one.
+        let mut pending = None;
+        if let Some(hash_part) = hash_part_of(name.as_bytes()) {
+            let mut state = self.shared.lock();
+            if state.temporary.contains(hash_part) {
+                return Ok(());
+            }
+            state.pending.insert(hash_part.to_owned());
+            pending = Some(Pending {
+                shared: self.shared,
+                hash_parts: vec![hash_part.to_owned()],
+            });
+        }
         let mut lock = None;
         if name.as_bytes().starts_with(b"tmp-") {
             // Whoever uses such a folder holds a lock on it.
@@ -700,7 +750,7 @@ impl Collection<'_> {
         }
         let path = format!("{}/{}", self.store.store_dir(), name.to_string_lossy());
         self.delete_files(&path, &real, false)?;
-        drop(lock);
+        drop((lock, pending));
         Ok(())
     }
 

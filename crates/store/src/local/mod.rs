@@ -71,6 +71,7 @@ use locks::{LockKind, lock_file, open_lock_file};
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// An open local store.
@@ -470,10 +471,12 @@ fn open_database(config: &StoreConfig, lock: Option<&File>) -> Result<Connection
 /// Written to another file first, so that it is there as a whole or not at all.
 fn write_schema_version(config: &StoreConfig) -> Result<()> {
     use std::io::Write;
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let path = config.state_dir.join("db/schema");
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let temporary = config
         .state_dir
-        .join(format!("db/schema.tmp-{}", std::process::id()));
+        .join(format!("db/schema.tmp-{}-{number}", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;
         write!(file, "{}", db::SCHEMA)?;

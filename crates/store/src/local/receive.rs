@@ -6,7 +6,7 @@
 //! only hashed at first, and unpacked right to their place if it turns out that they are not there.
 
 use super::LocalStore;
-use super::locks::{LockKind, lock_file};
+use super::locks::{LockKind, is_at, lock_file};
 use super::restore::{Metadata, canonical_root, restore_movable, restore_nar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm, Hasher};
@@ -51,7 +51,8 @@ impl StoreTempDir {
                 Err(e) => return Err(fail(e)),
             };
             lock_file(&lock, LockKind::Exclusive, true)?;
-            if path.symlink_metadata().is_ok() {
+            let meta = lock.metadata().map_err(fail)?;
+            if is_at(&meta, &path) {
                 return Ok(StoreTempDir { path, _lock: lock });
             }
         }
@@ -94,8 +95,30 @@ struct Unpacking {
     /// The folder that goes away unless the contents are moved out of it; none if they are where they
     /// belong.
     dir: Option<StoreTempDir>,
-    pieces: mpsc::SyncSender<Vec<u8>>,
-    thread: JoinHandle<Result<()>>,
+    pieces: Option<mpsc::SyncSender<Vec<u8>>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Unpacking {
+    /// Waits until all pieces are unpacked.
+    fn join(&mut self) -> Result<()> {
+        self.pieces = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Error::new(
+                ErrorKind::Io(io::ErrorKind::Other),
+                "unpacking an archive failed",
+            )),
+        }
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        // Nothing must be written any more when the contents are deleted, and whoever waits for a lock begins.
+        let _ = self.join();
+    }
 }
 
 /// An archive that was received as a whole.
@@ -177,17 +200,17 @@ impl Receiver {
             .map_err(|e| Error::io("starting a thread", e))?;
         self.unpacking = Some(Unpacking {
             dir,
-            pieces,
-            thread,
+            pieces: Some(pieces),
+            thread: Some(thread),
         });
         Ok(())
     }
 
     /// Hands what is in memory to the thread. It may have gone, because of an error that `finish` tells.
     fn hand_over(&mut self) {
-        if let Some(unpacking) = &self.unpacking {
+        if let Some(pieces) = self.unpacking.as_ref().and_then(|u| u.pieces.as_ref()) {
             let piece = std::mem::replace(&mut self.memory, Vec::with_capacity(PIECE));
-            let _ = unpacking.pieces.send(piece);
+            let _ = pieces.send(piece);
         }
     }
 
@@ -198,28 +221,10 @@ impl Receiver {
         }
         let forgotten =
             self.large == Large::Forget && self.nar.bytes_hashed() > MAX_IN_MEMORY as u64;
-        let contents = if self.unpacking.is_some() {
-            self.hand_over();
-            match self.unpacking.take() {
-                Some(Unpacking {
-                    dir,
-                    pieces,
-                    thread,
-                }) => {
-                    drop(pieces);
-                    match thread.join() {
-                        Ok(result) => result?,
-                        Err(_) => {
-                            return Err(Error::new(
-                                ErrorKind::Io(io::ErrorKind::Other),
-                                "unpacking an archive failed",
-                            ));
-                        }
-                    }
-                    Contents::Unpacked(dir)
-                }
-                None => Contents::Memory(Vec::new()),
-            }
+        self.hand_over();
+        let contents = if let Some(mut unpacking) = self.unpacking.take() {
+            unpacking.join()?;
+            Contents::Unpacked(unpacking.dir.take())
         } else if forgotten {
             Contents::Forgotten
         } else {

@@ -164,7 +164,7 @@ impl LocalStore {
                                 target.display()
                             ),
                         );
-                        let _ = std::fs::remove_file(path);
+                        self.remove_stale(path, &target);
                     }
                 }
                 Err(e) => return Err(fail(e)),
@@ -180,6 +180,16 @@ impl LocalStore {
                 .insert(path.display().to_string());
         }
         Ok(())
+    }
+
+    /// Removes an indirect root whose link was not there. Who makes both makes the link first: if it is there by now, the
+    /// root that was removed may have been the new one, and is made again.
+    fn remove_stale(&self, root: &Path, link: &Path) {
+        // What stays is found again the next time.
+        let _ = std::fs::remove_file(root);
+        if link.symlink_metadata().is_ok() {
+            let _ = make_symlink(root, link);
+        }
     }
 
     fn is_in_store(&self, target: &Path) -> bool {
@@ -286,13 +296,6 @@ pub(crate) fn make_symlink(link: &Path, target: &Path) -> Result<()> {
     if let Some(parent) = link.parent() {
         super::make_dirs(parent)?;
     }
-    let mut temporary = link.as_os_str().to_owned();
-    temporary.push(format!(
-        ".tmp-{}-{}",
-        std::process::id(),
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    ));
-    let temporary = PathBuf::from(temporary);
     let fail = |e| {
         Error::io(
             format_args!(
@@ -303,7 +306,18 @@ pub(crate) fn make_symlink(link: &Path, target: &Path) -> Result<()> {
             e,
         )
     };
-    std::os::unix::fs::symlink(target, &temporary).map_err(fail)?;
+    let temporary = loop {
+        let mut name = link.as_os_str().to_owned();
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        name.push(format!(".tmp-{}-{number}", std::process::id()));
+        let temporary = PathBuf::from(name);
+        match std::os::unix::fs::symlink(target, &temporary) {
+            Ok(()) => break temporary,
+            // Left by a process that had the same number and was killed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(fail(e)),
+        }
+    };
     std::fs::rename(&temporary, link).map_err(|e| {
         let _ = std::fs::remove_file(&temporary);
         fail(e)

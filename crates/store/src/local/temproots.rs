@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store_path::StorePath;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl LocalStore {
         let socket = self.config.state_dir.join(super::gc_socket::SOCKET);
         // First the file: a collector that starts from now on sees it there. Then whoever runs now: either
         // nobody, or it is told, or it ends.
-        file.write_all(&text)
+        append(file, &text)
             .map_err(|e| Error::io(format_args!("writing '{}'", name.display()), e))?;
         let result = loop {
             if lock_file(gc_lock, LockKind::Shared, false)? {
@@ -136,6 +136,16 @@ impl LocalStore {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Writes to the end of a file, all or nothing: what comes after half a path, on a full disk, would be taken for its other
+/// half.
+fn append(file: &mut File, text: &[u8]) -> io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    file.write_all(text).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = file.set_len(end);
+    })
 }
 
 /// Makes the file of this process and locks it.

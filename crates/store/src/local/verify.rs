@@ -1,7 +1,7 @@
 //! Looking whether the store is what the database says.
 
 use super::db;
-use super::locks::{LockKind, lock_file, open_lock_file};
+use super::locks::LockKind;
 use super::register::delete_row;
 use super::{LocalStore, PathInfo};
 use crate::build::events::{Activity, ActivityKind, Field, Level, ResultKind};
@@ -62,11 +62,7 @@ impl LocalStore {
         self.check_writable()?;
         self.say(Level::Info, "reading the Nix store...");
         // No collector may run: what it deletes would seem to have disappeared.
-        let lock = open_lock_file(&self.config.state_dir.join("gc.lock"))?;
-        if !lock_file(&lock, LockKind::Shared, false)? {
-            self.say(Level::Info, "waiting for the big garbage collector lock...");
-            lock_file(&lock, LockKind::Shared, true)?;
-        }
+        let _lock = self.lock_collector(LockKind::Shared, true)?;
         let mut verification = Verification {
             store: self,
             repair: repair.filter(|_| options.repair),
