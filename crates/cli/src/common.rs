@@ -47,10 +47,7 @@ fn set(c: &mut Common, name: &str, value: &str) -> Result<(), UsageError> {
 
 /// Numbers may have a suffix for units of 1024.
 fn set_number(c: &mut Common, name: &str, value: &str) -> Result<(), UsageError> {
-    match crate::settings::bytes_of(value) {
-        Some(n) => set(c, name, &n.to_string()),
-        None => Err(UsageError(format!("'{value}' is not a number"))),
-    }
+    set(c, name, &crate::settings::number_of(value)?.to_string())
 }
 
 const NAME_EXPR: &[&str] = &["NAME", "EXPR"];
@@ -120,7 +117,10 @@ const FLAGS: &[Flag] = &[
         None,
         &["NAME", "VALUE"],
         "Set a setting of nix.conf; --NAME VALUE does the same",
-        |c, v| c.settings.set_if_known(&first(v), &second(v), Source::Flag),
+        |c, v| {
+            c.settings.set_option(&first(v), &second(v));
+            Ok(())
+        },
     ),
     flag(
         "max-memory",

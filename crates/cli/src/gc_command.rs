@@ -117,9 +117,10 @@ pub fn number_of(flag: &str, text: &str) -> Result<u64, Failure> {
     {
         return Ok(0);
     }
-    crate::settings::bytes_of(text)
-        .map(|n| n as u64)
-        .ok_or_else(|| Failure::Usage(format!("'{flag}' requires an integer argument")))
+    if text.is_empty() {
+        return Err(Failure::Usage(format!("'{flag}' requires an argument")));
+    }
+    Ok(crate::settings::number_of(text)?)
 }
 
 /// Collects garbage and says what came of it, on standard output.

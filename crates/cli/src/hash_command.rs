@@ -125,7 +125,7 @@ pub fn run(common: &Common, command: HashCommand) -> Result<(), Failure> {
                 Some(name) => wrong_usage(HashFormat::parse(name))?,
                 None => args.format.format(),
             };
-            let algorithm = algorithm(args.algorithm.as_deref())?;
+            let algorithm = maybe_algorithm(common, &args.algorithm)?;
             for path in &args.paths {
                 show(
                     hash_path(
@@ -140,23 +140,43 @@ pub fn run(common: &Common, command: HashCommand) -> Result<(), Failure> {
             Ok(())
         }
         HashCommand::File(args) => {
-            let algorithm = algorithm(args.algorithm.as_deref())?;
+            let algorithm = maybe_algorithm(common, &args.algorithm)?;
             for path in &args.paths {
                 let hash = hash_file(path, algorithm.unwrap_or(HashAlgorithm::Sha256))?;
                 show(hash, args.format.format())?;
             }
             Ok(())
         }
-        HashCommand::Convert(args) => convert(&args),
-        HashCommand::ToBase16(args) => to(&args, HashFormat::Base16),
-        HashCommand::ToBase32(args) => to(&args, HashFormat::Nix32),
-        HashCommand::ToBase64(args) => to(&args, HashFormat::Base64),
-        HashCommand::ToSri(args) => to(&args, HashFormat::Sri),
+        HashCommand::Convert(args) => convert(common, &args),
+        HashCommand::ToBase16(args) => to(common, &args, HashFormat::Base16),
+        HashCommand::ToBase32(args) => to(common, &args, HashFormat::Nix32),
+        HashCommand::ToBase64(args) => to(common, &args, HashFormat::Base64),
+        HashCommand::ToSri(args) => to(common, &args, HashFormat::Sri),
     }
 }
 
-fn algorithm(name: Option<&str>) -> Result<Option<HashAlgorithm>, Failure> {
-    wrong_usage(name.map(HashAlgorithm::parse).transpose())
+/// The algorithm of a name; some are an experiment.
+///
+/// # Errors
+/// Names that nothing has, algorithms that are not switched on.
+pub fn algorithm(common: &Common, name: &str) -> Result<HashAlgorithm, Failure> {
+    switched_on(common, wrong_usage(HashAlgorithm::parse(name))?)
+}
+
+fn switched_on(common: &Common, algorithm: HashAlgorithm) -> Result<HashAlgorithm, Failure> {
+    if algorithm == HashAlgorithm::Blake3 {
+        common.needs_feature("blake3-hashes")?;
+    }
+    Ok(algorithm)
+}
+
+fn maybe_algorithm(
+    common: &Common,
+    name: &Option<String>,
+) -> Result<Option<HashAlgorithm>, Failure> {
+    name.as_deref()
+        .map(|name| algorithm(common, name))
+        .transpose()
 }
 
 fn show(hash: Hash, format: HashFormat) -> Result<(), Failure> {
@@ -167,12 +187,13 @@ fn show(hash: Hash, format: HashFormat) -> Result<(), Failure> {
     print(format!("{text}\n").as_bytes())
 }
 
-fn convert(args: &ConvertArgs) -> Result<(), Failure> {
+fn convert(common: &Common, args: &ConvertArgs) -> Result<(), Failure> {
     let from = wrong_usage(args.from.as_deref().map(HashFormat::parse).transpose())?;
     let to = wrong_usage(HashFormat::parse(&args.to))?;
-    let algorithm = algorithm(args.algorithm.as_deref())?;
+    let algorithm = maybe_algorithm(common, &args.algorithm)?;
     for text in &args.hashes {
         let (hash, format) = Hash::parse_any_with_format(text, algorithm)?;
+        switched_on(common, hash.algorithm())?;
         if let Some(from) = from
             && from != format
         {
@@ -187,13 +208,15 @@ fn convert(args: &ConvertArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn to(args: &ToArgs, format: HashFormat) -> Result<(), Failure> {
+fn to(common: &Common, args: &ToArgs, format: HashFormat) -> Result<(), Failure> {
     warn(
         "The old format conversion subcommands of `nix hash` were deprecated in favor of `nix hash convert`.",
     );
-    let algorithm = algorithm(args.algorithm.as_deref())?;
+    let algorithm = maybe_algorithm(common, &args.algorithm)?;
     for text in &args.hashes {
-        show(Hash::parse_any(text, algorithm)?, format)?;
+        let hash = Hash::parse_any(text, algorithm)?;
+        switched_on(common, hash.algorithm())?;
+        show(hash, format)?;
     }
     Ok(())
 }
@@ -275,10 +298,12 @@ pub fn nix_hash(arguments: &mut Arguments, common: &mut Common) -> Result<(), Fa
     let mut words = Vec::new();
     while let Some(arg) = arguments.next(common)? {
         match arg.as_str() {
+            // What follows is parsed all the same.
+            "--" => {}
             "--flat" => flat = true,
             "--truncate" => truncate = true,
             "--type" => {
-                algorithm = Some(wrong_usage(HashAlgorithm::parse(arguments.value(&arg)?))?)
+                algorithm = Some(arguments.value(&arg)?);
             }
             "--base16" => format = HashFormat::Base16,
             "--base32" => format = HashFormat::Nix32,
@@ -295,9 +320,12 @@ pub fn nix_hash(arguments: &mut Arguments, common: &mut Common) -> Result<(), Fa
         }
     }
     common.start_reporter(LogFormat::RawWithLogs);
+    let algorithm = maybe_algorithm(common, &algorithm)?;
     if convert {
         for text in &words {
-            show(Hash::parse_any(text, algorithm)?, format)?;
+            let hash = Hash::parse_any(text, algorithm)?;
+            switched_on(common, hash.algorithm())?;
+            show(hash, format)?;
         }
         return Ok(());
     }

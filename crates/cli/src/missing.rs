@@ -127,7 +127,7 @@ impl Missing {
     /// # Errors
     /// When the store cannot be read.
     pub fn print_always(&self, store: &LocalStore) -> Result<(), Failure> {
-        self.print_by(store, &|text| reporter().rendered(&text))
+        self.print_by(store, &|text| reporter().finding(&text))
     }
 
     fn print_by(&self, store: &LocalStore, info: &dyn Fn(String)) -> Result<(), Failure> {

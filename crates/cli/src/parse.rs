@@ -31,10 +31,9 @@ pub fn print_tree(
     let origin = nivis::eval::Origin::Text(origin.trim_matches(['«', '»']).into());
     if let Err(e) = m.load_text(text, origin, dir) {
         let options = crate::session::render_options(false);
-        return Err(Failure::Shown(render(
-            &Diagnostic::resolve(&m, &e),
-            &options,
-        )));
+        let diagnostic = Diagnostic::resolve(&m, &e);
+        let text = render(&diagnostic, &options);
+        return Err(Failure::Shown(text, Box::new(diagnostic)));
     }
     let tree = nivis::syntax::parse(text, &options).map_err(|errors| {
         Failure::Other(

@@ -25,7 +25,7 @@ pub enum Failure {
     /// Something else, with its message.
     Other(String),
     /// An error that is rendered already.
-    Shown(String),
+    Shown(String, Box<Diagnostic>),
     /// Builds failed; the message and the status that tells how.
     Build(String, i32),
     /// All is said; the process ends with this status.
@@ -253,7 +253,7 @@ impl Session {
                     // Another evaluation may follow.
                     drop(std::mem::ManuallyDrop::into_inner(session));
                 }
-                Err(Failure::Shown(text))
+                Err(Failure::Shown(text, Box::new(diagnostic)))
             }
             Err(e) => Err(e),
         }
@@ -425,7 +425,7 @@ pub fn report_plain(failure: &Failure, command: &str) {
         Failure::Usage(m) | Failure::Other(m) | Failure::Build(m, _) => {
             reporter().message(Level::Error, m)
         }
-        Failure::Shown(text) => reporter().rendered(text),
+        Failure::Shown(text, diagnostic) => reporter().diagnostic(text, diagnostic),
         Failure::Eval(e) => reporter().message(Level::Error, e.message()),
     }
 }
@@ -469,7 +469,7 @@ pub fn read_stdin() -> Result<Vec<u8>, Failure> {
 /// A failure's message alone.
 pub fn message_of(failure: &Failure) -> String {
     match failure {
-        Failure::Usage(m) | Failure::Other(m) | Failure::Shown(m) | Failure::Build(m, _) => {
+        Failure::Usage(m) | Failure::Other(m) | Failure::Shown(m, _) | Failure::Build(m, _) => {
             m.clone()
         }
         Failure::Eval(e) => e.message().to_string(),

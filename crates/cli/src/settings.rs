@@ -91,6 +91,13 @@ impl Settings {
         }
     }
 
+    /// The same for `--option`: whatever is wrong is only warned about.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        if let Err(UsageError(message)) = self.set(name, value, Source::Flag) {
+            self.warnings.push(message);
+        }
+    }
+
     /// Sets a setting; `extra-NAME` appends to a list.
     ///
     /// # Errors
@@ -132,29 +139,34 @@ impl Settings {
                 .insert(place.to_string(), (joined.trim().to_string(), Some(source)));
             return Ok(());
         }
-        let fits = if NUMBERS.contains(&resolved) {
-            bytes_of(value).is_some()
+        let wrong = if NUMBERS.contains(&resolved) || resolved == MEMORY_LIMIT {
+            (bytes_of(value).is_none())
+                .then(|| format!("setting '{resolved}' has invalid value '{value}'"))
         } else if resolved == "max-jobs" {
-            value == "auto" || value.parse::<u32>().is_ok()
+            (value != "auto" && value.parse::<u32>().is_err()).then(|| {
+                "configuration setting 'max-jobs' should be 'auto' or an integer".to_string()
+            })
         } else if resolved == "sandbox" {
-            value == "relaxed" || bool_of(value).is_some()
+            (value != "relaxed" && bool_of(value).is_none())
+                .then(|| format!("option 'sandbox' has invalid value '{value}'"))
         } else if SWITCHES.contains(&resolved) {
-            bool_of(value).is_some()
+            bool_of(value)
+                .is_none()
+                .then(|| format!("Boolean setting '{resolved}' has invalid value '{value}'"))
         } else if resolved == "max-call-depth" {
-            value.parse::<u32>().is_ok()
-        } else if resolved == MEMORY_LIMIT {
-            bytes_of(value).is_some()
+            (value.parse::<u32>().is_err())
+                .then(|| format!("setting '{resolved}' has invalid value '{value}'"))
         } else if resolved.starts_with("lint-") && VALUED.contains(&resolved) {
-            matches!(value, "ignore" | "warn" | "fatal")
+            (!matches!(value, "ignore" | "warn" | "fatal")).then(|| {
+                format!("option '{resolved}' has invalid value '{value}' (expected 'ignore', 'warn', or 'fatal')")
+            })
         } else if VALUED.contains(&resolved) {
-            true
+            None
         } else {
             return Err(UsageError(format!("unknown setting '{name}'")));
         };
-        if !fits {
-            return Err(UsageError(format!(
-                "setting '{resolved}' has invalid value '{value}'"
-            )));
+        if let Some(message) = wrong {
+            return Err(UsageError(message));
         }
         self.values.remove(&format!("extra-{resolved}"));
         self.values
@@ -366,6 +378,26 @@ fn bool_of(text: &str) -> Option<bool> {
         "true" | "yes" | "1" => Some(true),
         "false" | "no" | "0" => Some(false),
         _ => None,
+    }
+}
+
+/// A number of a flag, with an optional suffix for units of 1024.
+///
+/// # Errors
+/// Other suffixes, and what is no number.
+pub fn number_of(text: &str) -> Result<u64, UsageError> {
+    if let Some(n) = bytes_of(text) {
+        return Ok(n as u64);
+    }
+    let last = text.chars().last().filter(char::is_ascii_alphabetic);
+    match last.map(|c| c.to_ascii_uppercase()) {
+        Some(unit) if !"KMGT".contains(unit) => {
+            Err(UsageError(format!("invalid unit specifier '{unit}'")))
+        }
+        unit => {
+            let digits = &text[..text.len() - unit.map_or(0, char::len_utf8)];
+            Err(UsageError(format!("'{digits}' is not an integer")))
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use nivis_store::build::events::Level;
 use nivis_store::json::Json;
 use nivis_store::local::{ClosureOptions, GcAction, GcOptions, LocalStore};
 use nivis_store::nar::FileSystem;
-use nivis_store::{ContentAddressMethod, HashAlgorithm, StorePath, ingest};
+use nivis_store::{ContentAddressMethod, StorePath, ingest};
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -241,7 +242,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
             let (file, inside) = file_in_store(&common, &path)?;
             let meta = file.symlink_metadata().map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => {
-                    Failure::Other(format!("path '/{}' does not exist", inside.display()))
+                    Failure::Other(format!("path '{path}' does not exist"))
                 }
                 _ => Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e))),
             })?;
@@ -251,20 +252,32 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
                     inside.display()
                 )));
             }
-            let text = std::fs::read(&file).map_err(|e| {
+            let unreadable = |e: std::io::Error| {
                 Failure::Other(format!("cannot read '{}': {}", file.display(), io_text(&e)))
-            })?;
-            print(&text)
+            };
+            let mut contents = std::fs::File::open(&file).map_err(unreadable)?;
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                match contents.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(n) => print(buffer.get(..n).unwrap_or_default())?,
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(unreadable(e)),
+                }
+            }
         }
         StoreCommand::Dump { path, source } => {
             let args = [path];
             let wanted = installable::resolve(&mut common, &source, &args)?;
             let store = store_access::open_beside(&common)?;
-            for path in installable::paths(&store, &wanted)? {
-                store.query_path_info(&path)?;
-                crate::nar_command::dump(&store.real_path(&path), false)?;
-            }
-            Ok(())
+            let paths = installable::paths(&store, &wanted)?;
+            let [path] = paths.as_slice() else {
+                return Err(Failure::Usage(
+                    "this command requires exactly one store path".to_string(),
+                ));
+            };
+            store.query_path_info(path)?;
+            crate::nar_command::dump(&store.real_path(path), false)
         }
         StoreCommand::Restore { path } => crate::nar_command::restore(&path, false),
         StoreCommand::Requisites(args) => related(&mut common, &args, |store, path| {
@@ -388,7 +401,7 @@ fn add(common: &Common, args: &AddArgs, usual: ContentAddressMethod) -> Result<(
         Some(mode) => wrong_usage(ContentAddressMethod::parse(mode))?,
         None => usual,
     };
-    let algorithm = wrong_usage(HashAlgorithm::parse(&args.hash_algo))?;
+    let algorithm = crate::hash_command::algorithm(common, &args.hash_algo)?;
     needs_git_hashing(common, method)?;
     let path = without_links_on_the_way(&args.path)?;
     let name = match &args.name {

@@ -2,10 +2,10 @@
 
 use crate::progress::reporter;
 use crate::session::{Common, Failure, warn};
-use crate::store_access::{self, info};
+use crate::store_access;
 use crate::store_command::PathsArgs;
 use clap::Args;
-use nivis_store::build::events::Level;
+use nivis_store::build::events::{Activity, ActivityKind, Level, Observer, ResultKind};
 use nivis_store::local::{LocalStore, PathInfo};
 use nivis_store::nar::FileSystem;
 use nivis_store::signature::PublicKeys;
@@ -48,17 +48,31 @@ pub fn run(mut common: Common, args: &VerifyArgs) -> Result<(), Failure> {
     let others = others.map(|uri| store_access::open(&store_access::at(&common, Some(uri))?));
     let others = others.collect::<Result<Vec<_>, _>>()?;
     let keys = public_keys(&common)?;
-    let (mut found, mut failed) = (Found::default(), false);
+    let observer: Arc<dyn Observer> = reporter().clone();
+    let whole = Activity::start(
+        &observer,
+        0,
+        Level::Error,
+        ActivityKind::VerifyPaths,
+        "",
+        Vec::new(),
+    );
+    let mut found = Found::default();
+    let (mut done, mut failed) = (0, 0);
     for path in &paths {
-        match verify(args, &store, &others, &keys, path, &mut found) {
-            Ok(()) => {}
+        whole.progress(done, paths.len() as u64, 1, failed);
+        match verify(args, &store, &others, &keys, path, &observer, &mut found) {
+            Ok(()) => done += 1,
             Err(failure) => {
                 let text = crate::session::message_of(&failure);
                 reporter().message(Level::Error, &text);
-                failed = true;
+                failed += 1;
             }
         }
     }
+    whole.progress(done, paths.len() as u64, 0, failed);
+    drop(whole);
+    let failed = failed > 0;
     match i32::from(found.corrupted) | i32::from(found.untrusted) << 1 | i32::from(failed) << 2 {
         0 => Ok(()),
         status => Err(Failure::Exit(status)),
@@ -87,11 +101,19 @@ fn verify(
     others: &[Arc<LocalStore>],
     keys: &PublicKeys,
     path: &StorePath,
+    observer: &Arc<dyn Observer>,
     found: &mut Found,
 ) -> Result<(), Failure> {
     let known = store.query_path_info(path)?;
     let text = store.print(path);
-    info(format!("checking '{text}'..."));
+    let activity = Activity::start(
+        observer,
+        0,
+        Level::Info,
+        ActivityKind::Unknown,
+        format!("checking '{text}'"),
+        Vec::new(),
+    );
     if !args.no_contents {
         let node = FileSystem::node(store.real_path(path));
         let hashed = ingest::nar_hash(&mut FileSystem, &node, known.nar_hash.algorithm());
@@ -103,7 +125,8 @@ fn verify(
         })?;
         if hash != known.nar_hash {
             found.corrupted = true;
-            reporter().finding(&format!(
+            activity.result(ResultKind::CorruptedPath, vec![text.as_str().into()]);
+            observer.finding(format!(
                 "path '{text}' was modified! expected hash '{}', got '{}'",
                 known.nar_hash.encode_with_algorithm(HashFormat::Nix32),
                 hash.encode_with_algorithm(HashFormat::Nix32)
@@ -112,7 +135,8 @@ fn verify(
     }
     if !args.no_trust && !is_trusted(args, store, others, keys, &known)? {
         found.untrusted = true;
-        reporter().finding(&format!("path '{text}' is untrusted"));
+        activity.result(ResultKind::UntrustedPath, vec![text.as_str().into()]);
+        observer.finding(format!("path '{text}' is untrusted"));
     }
     Ok(())
 }

@@ -180,6 +180,28 @@ fn commands_need_no_experimental_feature() {
         outcome.err.contains("could not find setting 'impure-env'"),
         "{outcome:?}"
     );
+    // Hashes, too, however they are asked for.
+    dir.write("file", "text\n");
+    let hash = "a".repeat(64);
+    let prefixed = format!("blake3:{hash}");
+    for (name, args) in [
+        ("nix-hash", &["--type", "blake3", "file"][..]),
+        ("nix-hash", &["--to-sri", &prefixed]),
+        ("nix", &["hash", "file", "--type", "blake3", "file"]),
+        ("nix", &["hash", "path", "--algo", "blake3", "file"]),
+        ("nix", &["hash", "convert", "--hash-algo", "blake3", &hash]),
+        ("nix", &["hash", "convert", &prefixed]),
+        ("nix", &["store", "add", "--hash-algo", "blake3", "file"]),
+        ("nix-store", &["--add-fixed", "blake3", "file"]),
+        ("nix-store", &["--print-fixed-path", "blake3", &hash, "x"]),
+    ] {
+        let outcome = run(&dir, name, args);
+        let wanted = "error: experimental Nix feature 'blake3-hashes' is disabled; add '--extra-experimental-features blake3-hashes' to enable it";
+        assert_eq!(outcome.error(), wanted, "{name} {args:?}");
+        let feature = ["--extra-experimental-features", "blake3-hashes"];
+        let outcome = run(&dir, name, &[args, &feature].concat());
+        assert_eq!(outcome.status, 0, "{name} {args:?} {outcome:?}");
+    }
 }
 
 #[test]
@@ -379,6 +401,44 @@ fn usage_errors_have_the_words_of_nix() {
         wrong.error(),
         "error: setting 'cores' has invalid value 'x'"
     );
+    // What `--option` says is only warned about; flags and files must be right.
+    for (setting, message) in [
+        ("cores", "setting 'cores' has invalid value 'x'"),
+        (
+            "keep-going",
+            "Boolean setting 'keep-going' has invalid value 'x'",
+        ),
+        ("sandbox", "option 'sandbox' has invalid value 'x'"),
+        (
+            "max-jobs",
+            "configuration setting 'max-jobs' should be 'auto' or an integer",
+        ),
+        (
+            "lint-url-literals",
+            "option 'lint-url-literals' has invalid value 'x' (expected 'ignore', 'warn', or 'fatal')",
+        ),
+    ] {
+        let args = ["--option", setting, "x", "--eval", "-E", "1"];
+        let outcome = run(&dir, "nix-instantiate", &args);
+        assert_eq!((outcome.status, outcome.out.as_str()), (0, "1\n"));
+        assert_eq!(outcome.err, format!("warning: {message}\n"));
+        let conf = format!("{setting} = x\n");
+        let env = [("NIX_CONFIG", conf.as_str())];
+        let outcome = dir.named("nix-instantiate", &["--eval", "-E", "1"], &env, "");
+        assert_eq!(outcome.error(), format!("error: {message}"));
+    }
+    assert_eq!(
+        first(&["build", "--timeout", "x"]),
+        "error: invalid unit specifier 'X'"
+    );
+    assert_eq!(
+        first(&["build", "--timeout", "1:"]),
+        "error: '1:' is not an integer"
+    );
+    assert_eq!(
+        first(&["store", "verify", "--sigs-needed"]),
+        "error: flag '--sigs-needed' requires 1 argument(s), but only 0 were given"
+    );
     let unknown = dir.named(
         "nix",
         &["config", "show", "cores"],
@@ -443,6 +503,14 @@ fn links_lead_into_the_store() {
     assert!(std::os::unix::fs::symlink(target, dir.path().join("result")).is_ok());
     let cat = run(&dir, "nivis", &["store", "cat", "./result/sub/file"]);
     assert_eq!(cat.quiet(), "text\n");
+    let missing = run(&dir, "nivis", &["store", "cat", "./result/other"]);
+    assert_eq!(
+        missing.error(),
+        "error: path './result/other' does not exist"
+    );
+    let dump = run(&dir, "nivis", &["store", "dump", "./result"]);
+    let archive = run(&dir, "nivis", &["nar", "pack", "folder"]);
+    assert_eq!((dump.status, dump.out), (0, archive.out));
     let ls = run(&dir, "nivis", &["store", "ls", "./result/sub"]);
     assert_eq!(ls.quiet(), "./file\n");
     let outside = run(&dir, "nivis", &["store", "cat", "./folder/sub/file"]);

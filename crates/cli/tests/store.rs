@@ -473,6 +473,30 @@ fn plans_and_progress_for_programs() {
         has("\"type\":105");
         has("\"action\":\"result\",\"fields\":[\"some output\"]");
         has("\"action\":\"stop\"");
+        // Errors have their bare text and their place.
+        w.dir.write("wrong.nix", "\n  bogus\n");
+        let wrong = w.run("nix-build", &["wrong.nix", "--log-format", "internal-json"]);
+        assert!(wrong.err.starts_with("@nix {\"action\":\"msg\",\"column\":3,\"file\":\"/pwd/wrong.nix:2:3\",\"level\":0,\"line\":2,"));
+        assert!(
+            wrong
+                .err
+                .ends_with("\"raw_msg\":\"undefined variable 'bogus'\"}\n")
+        );
+        let checked = w.run(
+            "nix",
+            &[
+                "store",
+                "verify",
+                "--all",
+                "-n",
+                "1",
+                "--log-format",
+                "internal-json",
+            ],
+        );
+        assert_eq!(checked.status, 2, "{checked:?}");
+        assert!(checked.err.contains("-p\"],\"id\":"), "{checked:?}");
+        assert!(checked.err.contains("\"type\":102}"), "{checked:?}");
     }
 }
 

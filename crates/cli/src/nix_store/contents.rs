@@ -35,7 +35,7 @@ impl Run {
         let Some((algorithm, files)) = self.args.split_first() else {
             return Err(usage("first argument must be hash algorithm"));
         };
-        let algorithm = crate::store_command::wrong_usage(HashAlgorithm::parse(algorithm))?;
+        let algorithm = crate::hash_command::algorithm(&self.common, algorithm)?;
         self.add_all(files, method, algorithm)
     }
 

@@ -12,7 +12,7 @@ use crate::session::{Common, Failure, print};
 use crate::store_access::{self, follow_links};
 use nivis_store::build::BuildSettings;
 use nivis_store::local::LocalStore;
-use nivis_store::{Hash, HashAlgorithm, StorePath};
+use nivis_store::{Hash, StorePath};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +76,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
 
 /// One run of `nix-store`.
 struct Run {
+    common: Common,
     store: Arc<LocalStore>,
     settings: BuildSettings,
     flags: Vec<String>,
@@ -151,6 +152,7 @@ pub fn run(arguments: &mut Arguments, mut common: Common) -> Result<(), Failure>
         no_output,
         no_gc_warning: common.no_gc_warning,
         print_missing: common.settings.switch("print-missing").unwrap_or(true),
+        common,
     };
     run.operate(operation)
 }
@@ -231,7 +233,7 @@ impl Run {
         let [algorithm, hash, name] = self.args.as_slice() else {
             return Err(usage("'--print-fixed-path' requires three arguments"));
         };
-        let algorithm = HashAlgorithm::parse(algorithm)?;
+        let algorithm = crate::hash_command::algorithm(&self.common, algorithm)?;
         let hash = Hash::parse_any(hash, Some(algorithm))?;
         let content = nivis_store::ContentAddress { method, hash };
         self.say(

@@ -1,5 +1,6 @@
 //! Events in the form of Nix's `internal-json` log format.
 
+use nivis::diagnostic::Span;
 use nivis_store::build::events::{Event, Field, Level};
 use nivis_store::json::Json;
 
@@ -11,22 +12,30 @@ fn line(entries: Vec<(&str, Json)>) -> String {
     format!("@nix {}", Json::object(entries).to_text())
 }
 
-/// A message; an error's text also without marks and colours.
-pub fn message(level: Level, text: &str, raw: Option<&str>) -> String {
-    let mut entries = vec![
+/// A message.
+pub fn message(level: Level, text: &str) -> String {
+    line(vec![
         ("action", Json::string("msg")),
         ("level", number(level as u8)),
         ("msg", Json::string(text)),
-    ];
-    if let Some(raw) = raw {
-        entries.extend([
-            ("raw_msg", Json::string(raw)),
-            ("line", Json::Null),
-            ("column", Json::Null),
-            ("file", Json::Null),
-        ]);
-    }
-    line(entries)
+    ])
+}
+
+/// An error; `raw` is its text without marks and colours.
+pub fn error(text: &str, raw: &str, place: Option<&Span>) -> String {
+    let count = |n: fn(&Span) -> u32| place.map_or(Json::Null, |span| number(n(span)));
+    line(vec![
+        ("action", Json::string("msg")),
+        ("level", number(Level::Error as u8)),
+        ("msg", Json::string(text)),
+        ("raw_msg", Json::string(raw)),
+        ("line", count(|span| span.line)),
+        ("column", count(|span| span.column)),
+        (
+            "file",
+            place.map_or(Json::Null, |span| Json::string(span.location())),
+        ),
+    ])
 }
 
 /// Any event that is no message.
@@ -69,8 +78,8 @@ pub fn event(event: &Event) -> String {
             ],
             fields,
         ),
-        Event::Message { level, text } => message(*level, text, None),
-        Event::Finding { text } => message(Level::Error, text, None),
+        Event::Message { level, text } => message(*level, text),
+        Event::Finding { text } => message(Level::Error, text),
     }
 }
 

@@ -6,6 +6,7 @@
 mod bars;
 mod json;
 
+use nivis::diagnostic::Diagnostic;
 use nivis_store::build::events::{
     ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind,
 };
@@ -165,7 +166,10 @@ impl Reporter {
                 Level::Warn => format!("\x1b[35;1mwarning:\x1b[0m {text}"),
                 _ => text.clone(),
             };
-            let line = json::message(level, &marked, (level == Level::Error).then_some(raw));
+            let line = match level {
+                Level::Error => json::error(&marked, raw, None),
+                _ => json::message(level, &marked),
+            };
             self.keep(&line);
             if self.format == LogFormat::InternalJson {
                 return self.json_line(&line);
@@ -181,20 +185,27 @@ impl Reporter {
         self.line(&line);
     }
 
-    /// Shows text that is complete as it is, such as a rendered error.
+    /// Shows text that is complete as it is.
     pub fn rendered(&self, text: &str) {
         let text = text.strip_suffix('\n').unwrap_or(text);
-        self.as_it_is(text, Some(text));
+        self.as_it_is(text, || json::error(text, text, None));
+    }
+
+    /// Shows an error that was rendered.
+    pub fn diagnostic(&self, text: &str, diagnostic: &Diagnostic) {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let place = diagnostic.span.as_ref().filter(|span| span.line > 0);
+        self.as_it_is(text, || json::error(text, &diagnostic.message, place));
     }
 
     /// Shows something that matters as much as an error, but is none.
     pub fn finding(&self, text: &str) {
-        self.as_it_is(text, None);
+        self.as_it_is(text, || json::message(Level::Error, text));
     }
 
-    fn as_it_is(&self, text: &str, raw: Option<&str>) {
+    fn as_it_is(&self, text: &str, line: impl FnOnce() -> String) {
         if self.log.is_some() || self.format == LogFormat::InternalJson {
-            let line = json::message(Level::Error, text, raw);
+            let line = line();
             self.keep(&line);
             if self.format == LogFormat::InternalJson {
                 return self.json_line(&line);
@@ -220,7 +231,7 @@ impl Reporter {
                 true => Level::Warn,
                 false => Level::Error,
             };
-            let line = json::message(level, &text, None);
+            let line = json::message(level, &text);
             self.keep(&line);
             if self.format == LogFormat::InternalJson {
                 return self.json_line(&line);

@@ -270,6 +270,7 @@ impl LocalStore {
         };
         let result = match &options.action {
             GcAction::ReturnLive => {
+                self.say(Level::Info, "determining live/dead paths...");
                 let state = shared.lock();
                 let live = |(at, path): (usize, &StorePath)| {
                     (state.alive.get(at) == Some(&true)).then(|| self.print(path))

@@ -71,7 +71,7 @@ impl LocalStore {
             if self.is_valid(path)? {
                 self.say(
                     Level::Talkative,
-                    format!("optimising path '{}'", self.print(path)),
+                    format!("optimising path '{}'...", self.print(path)),
                 );
                 let before = state.stats;
                 self.optimise_path(&self.real_path(path), &mut state, false)?;

@@ -140,7 +140,7 @@ impl Verification<'_> {
                     Level::Error,
                     format!("path '{text}' disappeared, but it still has valid referrers!"),
                 );
-                if self.damaged(&path) {
+                if self.damaged(&path, Level::Warn) {
                     valid.insert(path);
                 }
             }
@@ -148,8 +148,8 @@ impl Verification<'_> {
         Ok(valid)
     }
 
-    /// Notes a damaged path and has it made again. Whether that was done.
-    fn damaged(&mut self, path: &StorePath) -> bool {
+    /// Notes a damaged path and has it made again; `level` is how much it matters when that fails. Whether it was done.
+    fn damaged(&mut self, path: &StorePath, level: Level) -> bool {
         self.report.damaged.insert(path.clone());
         let Some(repair) = self.repair else {
             self.report.errors = true;
@@ -161,7 +161,7 @@ impl Verification<'_> {
                 true
             }
             Err(e) => {
-                self.store.say(Level::Warn, e.to_string());
+                self.store.say(level, e.to_string());
                 self.report.errors = true;
                 false
             }
@@ -265,7 +265,7 @@ impl Verification<'_> {
                 show(&hash)
             ));
             activity.result(ResultKind::CorruptedPath, vec![Field::Text(text)]);
-            self.damaged(path);
+            self.damaged(path, Level::Error);
             return Ok(());
         }
         // Very old versions left these out.

@@ -83,10 +83,6 @@ impl Schedule<'_> {
             (DrvRef::Path(path), _) => {
                 store.add_temp_root(path)?;
                 if !self.drvs.contains_key(path) && !store.has_derivation(path)? {
-                    self.tell(&error(format!(
-                        "path '{}' does not exist and cannot be created",
-                        store.print(path)
-                    )));
                     return Err(obtain(()));
                 }
                 Ok(Some(Value::Path(path.clone(), BuildStatus::AlreadyValid)))
