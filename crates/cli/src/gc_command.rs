@@ -2,9 +2,10 @@
 
 use crate::common::Arguments;
 use crate::progress::LogFormat;
-use crate::session::{Common, Failure, io_text, print};
+use crate::session::{Common, Failure, print};
 use crate::store_access::{self, info};
 use clap::Args;
+use nivis_store::io_text;
 use nivis_store::local::{GcAction, GcOptions, GcStage, LocalStore, StageHook, render_size};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -227,7 +227,7 @@ fn hash_file(path: &Path, algorithm: HashAlgorithm) -> Result<Hash, Failure> {
         Failure::Other(format!(
             "opening file '{}': {}",
             path.display(),
-            crate::session::io_text(&e)
+            nivis_store::io_text(&e)
         ))
     };
     let mut file = std::fs::File::open(path).map_err(fail)?;
@@ -278,7 +278,7 @@ pub fn without_links_on_the_way(path: &Path) -> Result<PathBuf, Failure> {
             Err(e) => Err(Failure::Other(format!(
                 "cannot read '{}': {}",
                 folder.display(),
-                crate::session::io_text(&e)
+                nivis_store::io_text(&e)
             ))),
         },
         _ => Ok(path),

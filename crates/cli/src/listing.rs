@@ -1,9 +1,10 @@
 //! What is in an archive or a store object, as `ls` shows it.
 
-use crate::session::{Failure, io_text, print};
+use crate::session::{Failure, print};
 use clap::Args;
 use nivis::store::json::Json;
 use nivis::store::nar::{NarEvent, NarReader};
+use nivis_store::io_text;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

@@ -1,10 +1,11 @@
 //! `nivis log`: what a build printed.
 
 use crate::installable::{self, SourceArgs};
-use crate::session::{Common, Failure, io_text, print};
+use crate::session::{Common, Failure, print};
 use crate::store_access::{self, Wanted};
 use clap::Args;
 use nivis_store::StorePath;
+use nivis_store::io_text;
 use nivis_store::local::LocalStore;
 use std::io::Read;
 

@@ -1,10 +1,11 @@
 //! `nivis nar`: archives without a store.
 
 use crate::listing::{ListArgs, Node, list};
-use crate::session::{Failure, io_text, print};
+use crate::session::{Failure, print};
 use clap::Subcommand;
 use nivis::store::nar::{FileSystem, NarEvent, NarReader, write_nar};
 use nivis_store::ErrorKind;
+use nivis_store::io_text;
 use nivis_store::local::{CaseHack, Metadata, restore_nar, restore_nar_case_hack};
 use std::fs::File;
 use std::io::ErrorKind::AlreadyExists;

@@ -2,11 +2,12 @@
 //! that flame graphs are made of.
 
 use crate::progress::reporter;
-use crate::session::{Failure, io_text};
+use crate::session::Failure;
 use crate::settings::Settings;
 use nivis::eval::Machine;
 use nivis::eval::calls::{Call, CallObserver};
 use nivis_store::build::events::Level;
+use nivis_store::io_text;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -9,6 +9,7 @@ use nivis::keeper::LazyStore;
 use nivis::render::{RenderOptions, render};
 use nivis::select::AutoArgs;
 use nivis_store::build::events::Level;
+use nivis_store::io_text;
 use std::cell::Cell;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ impl Failure {
 
 impl From<nivis_store::Error> for Failure {
     fn from(e: nivis_store::Error) -> Self {
-        Failure::Other(without_numbers(&e.to_string()))
+        Failure::Other(e.to_string())
     }
 }
 
@@ -475,26 +476,6 @@ pub fn message_of(failure: &Failure) -> String {
         Failure::Eval(e) => e.message().to_string(),
         Failure::Exit(status) => format!("failed with status {status}"),
     }
-}
-
-/// What the system says of an error, without its number.
-pub fn io_text(e: &std::io::Error) -> String {
-    without_numbers(&e.to_string())
-}
-
-/// A message without the numbers that the standard library puts behind what the system says.
-fn without_numbers(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut parts = text.split(" (os error ");
-    shown.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        match rest.strip_prefix(')') {
-            Some(rest) if rest.len() + 1 < part.len() => shown.push_str(rest),
-            _ => shown.extend([" (os error ", part]),
-        }
-    }
-    shown
 }
 
 /// The current folder.

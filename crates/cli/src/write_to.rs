@@ -1,7 +1,8 @@
 //! `nivis eval --write-to`: a string as a file, a set of strings as a folder.
 
-use crate::session::{Failure, io_text};
+use crate::session::Failure;
 use nivis::eval::{Error, Machine, Type, Value};
+use nivis_store::io_text;
 use std::path::{Path, PathBuf};
 
 /// Writes a value below a path that must not exist.

@@ -103,7 +103,7 @@ impl Error {
         Error(Box::new(Inner {
             kind: ErrorKind::Io(error.kind()),
             offset: None,
-            message: format!("{context}: {error}"),
+            message: format!("{context}: {}", io_text(&error)),
             source: Some(error),
         }))
     }
@@ -146,9 +146,18 @@ impl From<std::io::Error> for Error {
         Error(Box::new(Inner {
             kind: ErrorKind::Io(error.kind()),
             offset: None,
-            message: error.to_string(),
+            message: io_text(&error),
             source: Some(error),
         }))
+    }
+}
+
+/// What the system says of an error, without the number that the standard library puts behind it.
+pub fn io_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_string(),
+        None => text,
     }
 }
 

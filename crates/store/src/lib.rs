@@ -65,7 +65,7 @@ pub use derivation::{
     Derivation, DerivationKind, DerivationOutput, DerivationParts, DrvHash, DrvHashMemo, DrvHashes,
     Finished, InputNames, InputOutputs, OutputName,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, io_text};
 pub use hash::{Hash, HashAlgorithm, HashFormat, Hasher};
 pub use placeholder::{DownstreamPlaceholder, hash_placeholder};
 pub use store_path::{StoreDir, StorePath, StoreReferences};

@@ -4,10 +4,11 @@
 use super::{Run, unknown_flag, usage};
 use crate::hash_command::without_links_on_the_way;
 use crate::progress::reporter;
-use crate::session::{Failure, io_text, print, warn};
+use crate::session::{Failure, print, warn};
 use crate::store_access::{self, Wanted};
 use nivis_store::build::events::Level;
 use nivis_store::build::{BuildMode, BuildRequest, BuildSettings};
+use nivis_store::io_text;
 use nivis_store::local::{LocalStore, VerifyOptions, render_size};
 use nivis_store::nar::FileSystem;
 use nivis_store::{

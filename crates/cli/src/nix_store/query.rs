@@ -214,6 +214,9 @@ impl Run {
             };
             let settings = self.settings.clone();
             crate::store_access::build(&self.store, settings, &[wanted], BuildMode::Normal)?;
+            if !std::mem::replace(&mut self.no_gc_warning, true) {
+                super::realise::warn_of_no_root();
+            }
         }
         if !use_output || !path.is_derivation() {
             return Ok(vec![path.clone()]);

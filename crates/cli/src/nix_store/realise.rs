@@ -7,6 +7,11 @@ use nivis_store::build::BuildMode;
 use nivis_store::{OutputName, StorePath};
 use std::collections::BTreeMap;
 
+/// Says that a result has no root.
+pub(super) fn warn_of_no_root() {
+    warn("you did not specify '--add-root'; the result might be removed by the garbage collector");
+}
+
 impl Run {
     pub(super) fn realise(&mut self) -> Result<(), Failure> {
         let mut dry_run = false;
@@ -79,9 +84,7 @@ impl Run {
     fn root_of(&mut self, output: &str, path: &StorePath) -> Result<String, Failure> {
         let Some(root) = &self.root else {
             if !std::mem::replace(&mut self.no_gc_warning, true) {
-                warn(
-                    "you did not specify '--add-root'; the result might be removed by the garbage collector",
-                );
+                warn_of_no_root();
             }
             return Ok(self.store.print(path));
         };

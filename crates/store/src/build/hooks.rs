@@ -4,7 +4,7 @@ use super::events::{Activity, ActivityKind, Level, ResultKind};
 use super::job::Build;
 use super::settings::SandboxPath;
 use super::{Failed, Shared};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, io_text};
 use crate::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -90,20 +90,19 @@ pub(super) fn diff_hook(build: &Build<'_>, hook: &Path, valid: &str, other: &Pat
         command.uid(user.uid).gid(user.gid);
     }
     let failed = match command.output() {
-        Err(e) => Some(e.to_string()),
-        Ok(output) => {
+        Err(e) => Some(format!("executing '{}': {}", hook.display(), io_text(&e))),
+        Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
             if !text.trim_end().is_empty() {
-                observer.message(Level::Error, text.trim_end());
+                observer.finding(text.trim_end());
             }
-            (!output.status.success()).then(|| {
-                format!(
-                    "diff-hook program '{}' {}",
-                    hook.display(),
-                    describe(output.status)
-                )
-            })
+            None
         }
+        Ok(output) => Some(format!(
+            "diff-hook program '{}' {}",
+            hook.display(),
+            describe(output.status)
+        )),
     };
     if let Some(why) = failed {
         observer.message(Level::Error, format!("diff hook execution failed: {why}"));
