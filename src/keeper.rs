@@ -50,7 +50,13 @@ impl LazyStore {
         if let Some(store) = self.open.borrow().as_ref() {
             return Ok(store.clone());
         }
-        let store = LocalStore::open(self.config.clone())?;
+        let config = &self.config;
+        if config.own && !config.state_dir.exists() {
+            let root = config.root_dir.as_deref().unwrap_or(&config.state_dir);
+            let text = format!("{}: '{}'", config.reason, root.display());
+            self.observer.message(Level::Warn, text);
+        }
+        let store = LocalStore::open(config.clone())?;
         store.set_observer(self.observer.clone());
         *self.open.borrow_mut() = Some(store.clone());
         Ok(store)

@@ -53,9 +53,7 @@ pub fn config(common: &Common) -> Result<StoreConfig, Failure> {
     if let Some(n) = s.number("gc-reserved-space") {
         store.reserved_space = n;
     }
-    if let Some(group) = s.get("build-users-group") {
-        store.build_users_group = group.to_string();
-    }
+    store.build_users_group = build_users_group(common);
     if s.get("ignored-acls").is_some() {
         store.ignored_acls = s.list("ignored-acls");
     }
@@ -234,9 +232,7 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     }
     let path = |name: &str| s.get(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     b.build_dir = path("build-dir");
-    if let Some(group) = s.get("build-users-group") {
-        b.build_users_group = group.to_string();
-    }
+    b.build_users_group = build_users_group(common);
     let set = |name: &str| s.list(name).into_iter().collect::<BTreeSet<String>>();
     b.allowed_impure_host_deps = set("allowed-impure-host-deps")
         .into_iter()
@@ -288,6 +284,26 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
     });
     b.netrc_file = path("netrc-file");
     Ok(b)
+}
+
+/// The group whose members builders of root run as: `nixbld` by default where an installation has made it. Without
+/// one nothing has to be installed.
+fn build_users_group(common: &Common) -> String {
+    const USUAL: &str = "nixbld";
+    if let Some(group) = common.settings.get("build-users-group") {
+        return group.to_string();
+    }
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let found = *FOUND.get_or_init(|| {
+        let group = nix::unistd::geteuid().is_root().then_some(USUAL);
+        let group = group.and_then(|name| nix::unistd::Group::from_name(name).ok().flatten());
+        group.is_some_and(|group| !group.mem.is_empty())
+    });
+    if found {
+        USUAL.to_string()
+    } else {
+        String::new()
+    }
 }
 
 /// A shell of the machine that needs no other files, for `/bin/sh` in the sandbox.

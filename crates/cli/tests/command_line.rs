@@ -126,6 +126,27 @@ fn flags_about_fetching_are_accepted() {
     assert_eq!(dir.nivis(&args).quiet(), "1\n");
 }
 
+/// Where the usual store cannot be made, one below the home folder is; once, that is told.
+#[test]
+fn a_store_of_ones_own_is_told_once() {
+    if nix::unistd::geteuid().is_root() || std::path::Path::new("/nix/var/nix").exists() {
+        eprintln!("skipped: there is a usual store, or it can be made");
+        return;
+    }
+    let dir = Folder::new();
+    dir.write("file", "text\n");
+    let add = |home: &str| {
+        let home = dir.path().join(home).display().to_string();
+        let env = [("HOME", home.as_str()), ("NIX_STATE_DIR", "")];
+        let added = dir.named("nix-store", &["--add", "file"], &env, "");
+        assert_eq!(added.status, 0, "{added:?}");
+        added.err
+    };
+    let told = "warning: '/nix/var/nix' does not exist, so a store of your own is used: '/pwd/home/.local/share/nix/root'\n";
+    assert_eq!(add("home"), told);
+    assert_eq!(add("home"), "");
+}
+
 #[test]
 fn what_is_not_there_is_refused() {
     let dir = Folder::new();

@@ -30,6 +30,8 @@ pub struct StoreConfig {
     pub build_dir: Option<PathBuf>,
     /// Never write: the database is opened as immutable, nothing is locked or collected.
     pub read_only: bool,
+    /// A store of the user's own was chosen, since the usual one cannot be used.
+    pub own: bool,
     /// Why this store, in a sentence for people.
     pub reason: String,
     /// How the store behaves.
@@ -102,6 +104,7 @@ impl StoreConfig {
             root_dir: Some(root),
             build_dir: None,
             read_only: false,
+            own: false,
             settings: StoreSettings::default(),
         }
     }
@@ -118,6 +121,7 @@ impl StoreConfig {
             root_dir: None,
             build_dir: None,
             read_only: false,
+            own: false,
             reason: "the folders were given".into(),
             settings: StoreSettings::default(),
         }
@@ -287,6 +291,7 @@ impl Dirs {
             return Ok(self.plain("no other folder is known: HOME is not set"));
         };
         let mut config = self.below(Some(data.join("root")));
+        config.own = true;
         config.reason = format!(
             "'{}' {}, so a store of your own is used",
             state.display(),
