@@ -6,10 +6,12 @@
 mod common;
 
 use common::{Lab, skip_unless_possible};
-use nivis_store::build::{BuildMode, BuildRequest, BuildStatus};
-use nivis_store::{ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm};
+use nivis_store::build::{BuildMode, BuildRequest, BuildStatus, SandboxMode};
+use nivis_store::{
+    ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm, StorePath,
+};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -247,4 +249,66 @@ fn the_kernels_settings_are_not_the_builders() {
         ));
     });
     lab.expect_success(&lab.build(&[BuildRequest::all(drv)]));
+}
+
+/// A group with a member, as builds of root's may run as.
+fn group_with_members() -> Option<String> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    let with_members = groups.lines().find(|line| !line.ends_with(':'))?;
+    Some(with_members.split(':').next()?.to_owned())
+}
+
+/// Root's builds run as other users, who may read less than root. Builders inside nivis are no exception.
+#[test]
+fn builds_as_other_users() {
+    let parent = Path::new("/var/cache");
+    let group = group_with_members();
+    let (true, true, Some(group)) = (nix::unistd::geteuid().is_root(), parent.exists(), group)
+    else {
+        eprintln!("skipped: needs root, /var/cache and a group with members");
+        return;
+    };
+    let dir = tempfile::tempdir_in(parent).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let lab = Lab::for_group(dir.path(), &group);
+    for sandbox in [SandboxMode::Disabled, SandboxMode::Enabled] {
+        let name = format!("{sandbox:?}");
+        let mut settings = lab.settings();
+        settings.build_users_group = group.clone();
+        settings.sandbox = sandbox;
+        let build = |drv: &StorePath| {
+            let request = BuildRequest::all(drv.clone());
+            lab.build_with(settings.clone(), &[request], BuildMode::Normal)
+        };
+        let shell = lab.shell(&format!("shell-{name}"), &["out"], |drv| {
+            drv.script("mkdir $out; id -u > $out/uid; test -w /nix || test ! -w /etc/passwd; : > $TMP/file");
+        });
+        let report = build(&shell);
+        if common::lacks_namespaces(&report.results[0].message) {
+            eprintln!("skipped: {}", report.results[0].message);
+            continue;
+        }
+        lab.expect_success(&report);
+        let out = lab.store.real_path(&report.results[0].outputs["out"]);
+        assert_ne!(fs::read_to_string(out.join("uid")).unwrap(), "0\n");
+        assert_eq!(fs::metadata(out.join("uid")).unwrap().uid(), 0);
+
+        let source = dir.path().join(format!("source-{name}"));
+        fs::write(&source, &name).unwrap();
+        let report = build(&lab.fetch(&format!("fetched-{name}"), &source));
+        lab.expect_success(&report);
+        let out = lab.store.real_path(&report.results[0].outputs["out"]);
+        assert_eq!(fs::metadata(&out).unwrap().uid(), 0);
+        let hidden = dir.path().join(format!("hidden-{name}"));
+        fs::write(&hidden, format!("hidden {name}")).unwrap();
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600)).unwrap();
+        let report = build(&lab.fetch(&format!("stolen-{name}"), &hidden));
+        assert!(!report.results[0].status.is_success());
+        assert!(
+            lab.events().contains("Could not open file"),
+            "{}",
+            lab.events()
+        );
+    }
+    lab.verify();
 }

@@ -1,9 +1,10 @@
 //! Users of the machine that builders run as, one at a time each (`build-users-group`).
 
-use super::sandbox::User;
+use super::sandbox::{User, set_thread_groups};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::LocalStore;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -82,4 +83,46 @@ impl UserLock {
         }
         Ok(None)
     }
+}
+
+/// This thread's access to files, which is that of another user for as long as this exists.
+pub(super) struct FilesAs {
+    groups: Vec<u32>,
+    gid: Gid,
+    uid: Uid,
+}
+
+impl FilesAs {
+    /// Becomes that user to the file system, without a right to more.
+    pub fn user(user: &User) -> Result<FilesAs> {
+        let groups = nix::unistd::getgroups().map_err(refused)?;
+        let before = FilesAs {
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+            gid: nix::unistd::getegid(),
+            uid: nix::unistd::geteuid(),
+        };
+        set_thread_groups(&user.groups)
+            .map_err(|e| Error::io("cannot become the build user", e))?;
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        setfsgid(gid);
+        setfsuid(uid);
+        // Both tell only what was before.
+        match setfsuid(uid) == uid && setfsgid(gid) == gid {
+            true => Ok(before),
+            false => Err(refused(nix::Error::EPERM)),
+        }
+    }
+}
+
+impl Drop for FilesAs {
+    fn drop(&mut self) {
+        setfsuid(self.uid);
+        setfsgid(self.gid);
+        // What fails leaves the thread with less than it had.
+        let _ = set_thread_groups(&self.groups);
+    }
+}
+
+fn refused(e: nix::Error) -> Error {
+    Error::io("cannot become the build user", std::io::Error::from(e))
 }

@@ -137,6 +137,17 @@ impl Lab {
         }
     }
 
+    /// As [`Lab::at_in_place`], where a group's members may build.
+    pub fn for_group(root: &Path, group: &str) -> Lab {
+        let mut config = Lab::config_in_place(root);
+        config.settings.build_users_group = group.into();
+        Lab {
+            store: LocalStore::open(config).unwrap(),
+            recorder: Arc::default(),
+            dir: Dir::Others(root.into()),
+        }
+    }
+
     /// As [`Lab::new`], in a folder that somebody else made.
     pub fn at(root: &str) -> Lab {
         Lab {

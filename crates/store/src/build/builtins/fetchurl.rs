@@ -2,6 +2,7 @@
 
 use super::{Context, failure, io_failure};
 use crate::build::events::{Activity, ActivityKind, Level};
+use crate::build::settings::BuildSettings;
 use crate::content_address::ContentAddressMethod;
 use crate::derivation::{DerivationKind, DerivationOutput};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +17,23 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 /// How often a server that is busy or fails is asked.
 const ATTEMPTS: u32 = 5;
+
+/// Files that the caller may read, and the user that builds need not.
+pub(super) struct Secrets {
+    netrc: Option<String>,
+    certificates: Option<std::io::Result<Vec<u8>>>,
+}
+
+impl Secrets {
+    /// Reads what the settings name.
+    pub(super) fn read(settings: &BuildSettings) -> Secrets {
+        let netrc = settings.netrc_file.as_ref();
+        Secrets {
+            netrc: netrc.and_then(|file| fs::read_to_string(file).ok()),
+            certificates: settings.ssl_cert_file.as_ref().map(fs::read),
+        }
+    }
+}
 
 pub(super) fn run(context: &mut Context<'_>) -> Result<()> {
     let build = context.build;
@@ -178,9 +196,15 @@ fn agent(context: &Context<'_>) -> Result<ureq::Agent> {
         .timeout_connect(Some(Duration::from_secs(15)))
         .timeout_recv_response(Some(Duration::from_secs(300)))
         .max_redirects(10);
-    if let Some(file) = &settings.ssl_cert_file {
-        let pem = fs::read(file).map_err(io_failure("reading", file))?;
-        let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
+    if let (Some(file), Some(pem)) = (&settings.ssl_cert_file, &context.secrets.certificates) {
+        let pem = pem.as_ref().map_err(|e| {
+            failure(format!(
+                "reading '{}': {}",
+                file.display(),
+                super::super::os_message(e)
+            ))
+        })?;
+        let certificates: Vec<_> = ureq::tls::parse_pem(pem)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
@@ -203,12 +227,11 @@ fn agent(context: &Context<'_>) -> Result<ureq::Agent> {
 
 /// What `netrc-file` has for the host of a URL, as the value of a header.
 fn credentials(context: &Context<'_>, url: &str) -> Option<String> {
-    let file = context.build.shared.settings.netrc_file.as_ref()?;
-    let text = fs::read_to_string(file).ok()?;
+    let text = context.secrets.netrc.as_ref()?;
     let host = url.split_once("://")?.1;
     let host = host.split(['/', '?', '#']).next()?;
     let host = host.rsplit('@').next()?.split(':').next()?;
-    let (login, password) = netrc(&text, host)?;
+    let (login, password) = netrc(text, host)?;
     let secret = data_encoding::BASE64.encode(format!("{login}:{password}").as_bytes());
     Some(format!("Basic {secret}"))
 }

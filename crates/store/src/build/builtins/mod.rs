@@ -1,8 +1,9 @@
 //! Builders inside nivis: what `builtin:NAME` as a builder means.
 //!
 //! They run in this process, on the thread of their build, since they do nothing but what is written here; they
-//! read inputs and write their output in the store's folder, and no isolation is needed for that. Their only
-//! doors to the outside are `builtin:fetchurl`'s, whose result is checked against a hash.
+//! read inputs and write their output in the store's folder, and no isolation is needed for that. Where builds have users of
+//! their own, files are reached as one of them. Their only doors to the outside are `builtin:fetchurl`'s, whose result is
+//! checked against a hash.
 
 mod buildenv;
 mod fetchurl;
@@ -15,6 +16,7 @@ use super::job::Build;
 use super::log::{LogFile, LogLines};
 use super::run::Ended;
 use super::sandbox::ExitStatus;
+use super::users::FilesAs;
 use crate::error::{Error, ErrorKind, Result};
 use std::ffi::OsStr;
 use std::fs;
@@ -28,6 +30,7 @@ struct Context<'c> {
     rewrites: &'c InputRewrites,
     lines: &'c mut LogLines,
     log: &'c mut LogFile,
+    secrets: fetchurl::Secrets,
 }
 
 /// Runs the builder that a derivation names. Its failure is told as that of other builders: in the log.
@@ -44,7 +47,10 @@ pub(super) fn run(
         rewrites,
         lines,
         log,
+        secrets: fetchurl::Secrets::read(&build.shared.settings),
     };
+    // It may read and write what other builders may.
+    let _files = build.user().map(FilesAs::user).transpose()?;
     let result = match name {
         b"fetchurl" => fetchurl::run(&mut context),
         b"unpack-channel" => unpack_channel::run(&mut context),

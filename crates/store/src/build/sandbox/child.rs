@@ -574,7 +574,7 @@ fn drop_groups(must: bool) -> io::Result<Option<Vec<libc::gid_t>>> {
 }
 
 /// `setgroups` for this thread only; the C library's function would change all threads.
-fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
+pub(in crate::build) fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
     // SAFETY: pointer and length belong together; the kernel copies the list.
     match unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } {
         0 => Ok(()),

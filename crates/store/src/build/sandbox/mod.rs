@@ -13,6 +13,7 @@ mod seccomp;
 
 use crate::build::settings::{BuildSettings, SandboxPath};
 use crate::error::{Error, ErrorKind, Result};
+pub(super) use child::set_groups as set_thread_groups;
 use child::{Failure, Plan, Step, Supervised};
 use nix::sched::CloneFlags;
 use std::collections::BTreeMap;
