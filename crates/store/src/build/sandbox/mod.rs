@@ -315,7 +315,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         steps.push(Step::NoNewPrivileges);
     }
     if settings.filter_syscalls {
-        steps.push(Step::Seccomp(seccomp::filter()));
+        steps.push(Step::Seccomp(seccomp::filter(launch.view.is_some())));
     }
     let scope = child::socket_scope();
     if let Some(scope) = &scope

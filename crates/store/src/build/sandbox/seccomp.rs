@@ -1,7 +1,8 @@
 //! The filter of system calls that builders run under.
 //!
-//! It does not isolate (namespaces do); it keeps builders from making what a store cannot hold: files with the
-//! set-user-id or set-group-id bit, extended attributes and access control lists. Everything else is allowed.
+//! It does not isolate (namespaces do, but for what they know nothing of: the keys that the kernel keeps for the caller). It
+//! keeps builders from making what a store cannot hold: files with the set-user-id or set-group-id bit, extended attributes
+//! and access control lists. Everything else is allowed.
 //!
 //! Written as a classic BPF program by hand because builders may run programs of the machine's other
 //! calling conventions (32-bit x86 on x86-64, say), which a filter for one architecture would kill.
@@ -24,8 +25,12 @@ struct Calls {
     ignore: u32,
     /// Calls that set a mode, with the index of the argument that holds it.
     modes: &'static [(c_long, u32)],
+    /// Calls that may make a file, with the index of the argument with their flags; the mode follows.
+    opens: &'static [(c_long, u32)],
     /// Calls about extended attributes.
     xattrs: &'static [c_long],
+    /// Calls about the kernel's keys.
+    keys: &'static [c_long],
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -38,7 +43,12 @@ const CALLS: &[Calls] = &[
             (libc::SYS_fchmod, 1),
             (libc::SYS_fchmodat, 2),
             (FCHMODAT2, 2),
+            (libc::SYS_creat, 1),
+            (libc::SYS_mknod, 1),
+            (libc::SYS_mknodat, 2),
         ],
+        opens: &[(libc::SYS_open, 1), (libc::SYS_openat, 2)],
+        keys: &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl],
         xattrs: &[
             libc::SYS_setxattr,
             libc::SYS_lsetxattr,
@@ -54,7 +64,17 @@ const CALLS: &[Calls] = &[
     Calls {
         arch: 0x4000_0003,
         ignore: 0,
-        modes: &[(15, 1), (94, 1), (306, 2), (FCHMODAT2, 2)],
+        modes: &[
+            (15, 1),
+            (94, 1),
+            (306, 2),
+            (FCHMODAT2, 2),
+            (8, 1),
+            (14, 1),
+            (297, 2),
+        ],
+        opens: &[(5, 1), (295, 2)],
+        keys: &[286, 287, 288],
         xattrs: &[226, 227, 228, 229, 230, 231, SETXATTRAT, GETXATTRAT],
     },
 ];
@@ -68,7 +88,10 @@ const CALLS: &[Calls] = &[
             (libc::SYS_fchmod, 1),
             (libc::SYS_fchmodat, 2),
             (FCHMODAT2, 2),
+            (libc::SYS_mknodat, 2),
         ],
+        opens: &[(libc::SYS_openat, 2)],
+        keys: &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl],
         xattrs: &[
             libc::SYS_setxattr,
             libc::SYS_lsetxattr,
@@ -84,7 +107,17 @@ const CALLS: &[Calls] = &[
     Calls {
         arch: 0x4000_0028,
         ignore: 0,
-        modes: &[(15, 1), (94, 1), (333, 2), (FCHMODAT2, 2)],
+        modes: &[
+            (15, 1),
+            (94, 1),
+            (333, 2),
+            (FCHMODAT2, 2),
+            (8, 1),
+            (14, 1),
+            (324, 2),
+        ],
+        opens: &[(5, 1), (322, 2)],
+        keys: &[309, 310, 311],
         xattrs: &[226, 227, 228, 229, 230, 231, SETXATTRAT, GETXATTRAT],
     },
 ];
@@ -96,6 +129,11 @@ const CALLS: &[Calls] = &[];
 const FCHMODAT2: c_long = 452;
 const SETXATTRAT: c_long = 463;
 const GETXATTRAT: c_long = 464;
+const OPENAT2: c_long = 437;
+const IO_URING_SETUP: c_long = 425;
+
+/// Flags with which opening a file may make one.
+const MAKES_FILE: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u32;
 
 // Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -132,23 +170,36 @@ fn unless(code: u16, k: u32, skip: u8) -> sock_filter {
 
 /// The filter, ready for `SECCOMP_SET_MODE_FILTER`. On architectures that are not known here it lets
 /// everything pass; the files' modes and attributes are then removed only when outputs are registered.
-pub(super) fn filter() -> Vec<sock_filter> {
+pub(super) fn filter(isolated: bool) -> Vec<sock_filter> {
     let mut program = Vec::new();
     for calls in CALLS {
         let mut body = vec![statement(LOAD, NUMBER)];
         if calls.ignore != 0 {
             body.push(statement(AND, !calls.ignore));
         }
-        for &number in calls.xattrs {
+        let keys = if isolated { calls.keys } else { &[] };
+        let refused = calls.xattrs.iter().map(|call| (*call, libc::ENOTSUP));
+        // As if the kernel did not have them, which programs are prepared for. The last two could make files with a
+        // mode that no filter can see.
+        let missing = keys.iter().chain(&[OPENAT2]);
+        let missing = missing.map(|call| (*call, libc::ENOSYS));
+        for (number, code) in refused
+            .chain(missing)
+            .chain([(IO_URING_SETUP, libc::EPERM)])
+        {
             body.push(unless(IF_EQUAL, number as u32, 1));
-            body.push(statement(RETURN, errno(libc::ENOTSUP)));
+            body.push(statement(RETURN, errno(code)));
         }
-        for &(number, argument) in calls.modes {
-            body.push(unless(IF_EQUAL, number as u32, 4));
-            body.push(statement(LOAD, ARGUMENTS + 8 * argument + LOW_HALF));
-            body.push(unless(IF_ANY_BIT, SETID, 1));
-            body.push(statement(RETURN, errno(libc::EPERM)));
+        for &(number, flags) in calls.opens {
+            body.push(unless(IF_EQUAL, number as u32, 7));
+            body.push(statement(LOAD, low_half(flags)));
+            body.push(unless(IF_ANY_BIT, MAKES_FILE, 4));
+            refuse_setid(flags + 1, &mut body);
             body.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
+        }
+        for &(number, mode) in calls.modes {
+            body.push(unless(IF_EQUAL, number as u32, 4));
+            refuse_setid(mode, &mut body);
         }
         body.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
         // A body is a few dozen statements, well below what a jump can skip.
@@ -159,6 +210,19 @@ pub(super) fn filter() -> Vec<sock_filter> {
     }
     program.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
     program
+}
+
+/// Where the low bits of an argument are.
+fn low_half(argument: u32) -> u32 {
+    ARGUMENTS + 8 * argument + LOW_HALF
+}
+
+/// Ends the filter, by what a mode is: four statements.
+fn refuse_setid(argument: u32, body: &mut Vec<sock_filter>) {
+    body.push(statement(LOAD, low_half(argument)));
+    body.push(unless(IF_ANY_BIT, SETID, 1));
+    body.push(statement(RETURN, errno(libc::EPERM)));
+    body.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
 }
 
 #[cfg(test)]
@@ -194,8 +258,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_setid_and_xattrs_only() {
-        let program = filter();
+    fn refuses_what_it_says_only() {
+        let program = filter(true);
         for calls in CALLS {
             for &(number, argument) in calls.modes {
                 let try_mode = |mode| {
@@ -207,6 +271,31 @@ mod tests {
                 assert_eq!(try_mode(0o2755), errno(libc::EPERM));
                 assert_eq!(try_mode(0o6000), errno(libc::EPERM));
                 assert_eq!(try_mode(0o1777), libc::SECCOMP_RET_ALLOW);
+            }
+            for &(number, flags) in calls.opens {
+                let open = |how: i32, mode| {
+                    let mut arguments = [0; 6];
+                    arguments[flags as usize] = how as u32;
+                    arguments[flags as usize + 1] = mode;
+                    run(&program, calls.arch, number as u32, arguments)
+                };
+                for how in [
+                    libc::O_CREAT | libc::O_WRONLY,
+                    libc::O_TMPFILE | libc::O_RDWR,
+                ] {
+                    assert_eq!(open(how, 0o4755), errno(libc::EPERM));
+                    assert_eq!(open(how, 0o755), libc::SECCOMP_RET_ALLOW);
+                }
+                for how in [libc::O_RDONLY, libc::O_DIRECTORY | libc::O_CLOEXEC] {
+                    assert_eq!(open(how, 0o6755), libc::SECCOMP_RET_ALLOW);
+                }
+            }
+            for &number in calls.keys {
+                let number = number as u32;
+                let refused = run(&program, calls.arch, number, [0; 6]);
+                assert_eq!(refused, errno(libc::ENOSYS));
+                let allowed = run(&filter(false), calls.arch, number, [0; 6]);
+                assert_eq!(allowed, libc::SECCOMP_RET_ALLOW);
             }
             for &number in calls.xattrs {
                 assert_eq!(

@@ -89,6 +89,37 @@ fn setid_bits_are_refused() {
 }
 
 #[test]
+fn setid_bits_are_refused_when_files_are_made() {
+    if !Path::new("/usr/bin/perl").exists() {
+        eprintln!("skipped: no perl");
+        return;
+    }
+    let script = "perl -e 'use Fcntl; umask 0;
+        sysopen(F, \"new\", O_CREAT | O_WRONLY, 04755) and print \"made\\n\";
+        sysopen(F, \"other\", O_CREAT | O_WRONLY, 0755) and print \"plain\\n\";
+        sysopen(F, \"other\", O_RDONLY, 06755) and print \"opened\\n\";'";
+    let Some((output, _)) = run(script, false) else {
+        return;
+    };
+    assert_eq!(output, "plain\nopened\n");
+}
+
+/// Tickets and passwords that the kernel keeps for the caller. What cannot be asked for cannot be had.
+#[test]
+fn the_callers_keys_are_not_the_builders() {
+    if !Path::new("/usr/bin/perl").exists() || cfg!(not(target_arch = "x86_64")) {
+        eprintln!("skipped: no perl that knows the numbers of calls");
+        return;
+    }
+    // The number of the session's keyring.
+    let script = "perl -e 'my $ring = syscall(250, 0, -3, 0); print $ring < 0 ? \"none\" : $ring'";
+    let Some((output, _)) = run(script, false) else {
+        return;
+    };
+    assert_eq!(output, "none");
+}
+
+#[test]
 fn processes_that_fork_away_die() {
     let script = "(setsid sleep 1000 &) ; (setsid sleep 1000 >/dev/null 2>&1 &); echo done";
     let start = std::time::Instant::now();
