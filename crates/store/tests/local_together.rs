@@ -266,3 +266,75 @@ fn sizes_and_hashes_that_are_promised() {
     let error = store.add_nar(&info, &nar[..], false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
 }
+
+#[cfg(target_os = "linux")]
+mod read_only_mounts {
+    use super::*;
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    const ROOT: &str = "NIVIS_TEST_READ_ONLY_ROOT";
+
+    /// The process that has a store folder mounted read-only.
+    #[test]
+    fn on_a_read_only_mount() {
+        let Ok(root) = std::env::var(ROOT) else {
+            return;
+        };
+        let (ask, asked) = mpsc::channel::<()>();
+        let probe = format!("{root}/nix/store/probe");
+        let other = std::thread::spawn(move || {
+            asked.recv().unwrap();
+            fs::write(probe, "")
+        });
+        let store = LocalStore::open(StoreConfig::at_root(StoreDir::default(), root)).unwrap();
+        store.add_text("text", b"text", &BTreeSet::new()).unwrap();
+        ask.send(()).unwrap();
+        let refused = other.join().unwrap().unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    }
+
+    /// Root writes to a store on a read-only mount, which stays read-only for everybody else.
+    #[test]
+    fn are_writable_for_one_process_only() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("nix/store");
+        fs::create_dir_all(&store).unwrap();
+        let path = std::ffi::CString::new(store.to_str().unwrap()).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "read_only_mounts::on_a_read_only_mount"])
+            .env(ROOT, dir.path());
+        let none = None::<&std::ffi::CStr>;
+        let prepare = move || -> nix::Result<()> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+            mount(none, c"/", none, private, none)?;
+            mount(
+                Some(path.as_c_str()),
+                path.as_c_str(),
+                none,
+                MsFlags::MS_BIND,
+                none,
+            )?;
+            let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+            mount(none, path.as_c_str(), none, read_only, none)
+        };
+        // SAFETY: nothing but system calls.
+        unsafe { command.pre_exec(move || Ok(prepare()?)) };
+        match command.output() {
+            Err(e) => eprintln!("skipped: {e}"),
+            Ok(run) => assert!(
+                run.status.success(),
+                "{}",
+                String::from_utf8_lossy(&run.stdout)
+            ),
+        }
+    }
+}

@@ -309,9 +309,11 @@ fn create_dirs(config: &StoreConfig) -> Result<()> {
     Ok(())
 }
 
-/// A store on a read-only mount (as NixOS has it) is made writable for this process.
+/// A store on a read-only mount (as NixOS has it) is made writable for this thread, and those that it will start: what all
+/// others see stays as it is.
 fn make_store_writable(dir: &Path) -> Result<()> {
     use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
     use nix::sys::statvfs::{FsFlags, statvfs};
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -323,6 +325,12 @@ fn make_store_writable(dir: &Path) -> Result<()> {
         )
     })?;
     if stat.flags().contains(FsFlags::ST_RDONLY) {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| {
+            Error::io(
+                "setting up a private mount namespace",
+                std::io::Error::from(e),
+            )
+        })?;
         mount(
             None::<&str>,
             dir,
