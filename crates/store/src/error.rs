@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Nar,
     /// Bytes that are not in the format of `nix-store --export`.
     Export,
+    /// Bytes that are not in the format of `nix-store --dump-db`.
+    Registration,
     /// A tree that cannot be hashed as a Git object.
     Git,
     /// The input ended early.

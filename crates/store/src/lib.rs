@@ -56,6 +56,7 @@ pub mod json;
 pub mod local;
 pub mod nar;
 pub mod placeholder;
+pub mod registration;
 #[cfg(feature = "machine")]
 pub mod signature;
 pub mod store_path;

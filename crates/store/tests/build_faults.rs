@@ -11,9 +11,10 @@ mod common;
 use common::{Lab, skip_unless_possible};
 use nivis_store::StoreDir;
 use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, SandboxMode};
-use nivis_store::local::{LocalStore, StoreConfig};
+use nivis_store::local::{LocalStore, StoreConfig, VerifyOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROOT: &str = "NIVIS_TEST_FAULTS_ROOT";
 const SEED: &str = "NIVIS_TEST_FAULTS_SEED";
@@ -96,6 +97,45 @@ fn processes_with(argument: &str) -> usize {
         .count()
 }
 
+/// Starts this test again as a victim, with these variables, and kills it after at most so many milliseconds; in as many
+/// rounds as `ROUNDS` says. After each, `check` looks what has become of it.
+fn kill_victims<'v>(
+    victim: &str,
+    rounds: u64,
+    longest: u64,
+    variables: impl Fn(u64) -> Vec<(&'v str, std::ffi::OsString)>,
+    check: impl Fn(u64),
+) {
+    let rounds = std::env::var("ROUNDS").map_or(rounds, |n| n.parse().unwrap());
+    let itself = std::env::current_exe().unwrap();
+    let mut random = u64::from(std::process::id());
+    for round in 0..rounds {
+        let mut child = Command::new(&itself)
+            .args(["--exact", victim])
+            .envs(variables(round))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_millis((random >> 33) % longest));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        check(round);
+    }
+}
+
+fn sound(store: &LocalStore, round: u64) {
+    let options = VerifyOptions {
+        check_contents: true,
+        ..Default::default()
+    };
+    let report = store.verify(&options, None).unwrap();
+    assert!(report.ok(), "round {round}: {report:?}");
+}
+
 #[test]
 fn killed_without_a_sandbox() {
     if !std::path::Path::new("/bin/sh").exists()
@@ -105,29 +145,18 @@ fn killed_without_a_sandbox() {
         return;
     }
     let lab = Lab::in_place();
-    let rounds: u64 = std::env::var("ROUNDS").map_or(4, |n| n.parse().unwrap());
-    let itself = std::env::current_exe().unwrap();
-    let mut random = u64::from(std::process::id());
-    for round in 0..rounds {
-        let seed = round.to_string();
-        let (length, request) = unconfined_request(&lab, &seed);
-        let mut child = Command::new(&itself)
-            .args(["--exact", "unconfined_victim"])
-            .env(ROOT, lab.dir())
-            .env(SEED, &seed)
-            .env(UNCONFINED, &length)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        random = random
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 300));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    let variables = |round: u64| {
+        let (length, _) = unconfined_request(&lab, &round.to_string());
+        vec![
+            (ROOT, lab.dir().into()),
+            (SEED, round.to_string().into()),
+            (UNCONFINED, length.into()),
+        ]
+    };
+    kill_victims("unconfined_victim", 4, 300, variables, |round| {
+        let (length, request) = unconfined_request(&lab, &round.to_string());
         // Nothing that the builder has started outlives that for long.
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while processes_with(&length) > 0 {
             assert!(start.elapsed() < Duration::from_secs(60), "round {round}");
             std::thread::sleep(Duration::from_millis(5));
@@ -135,13 +164,8 @@ fn killed_without_a_sandbox() {
         let report = lab.build_with(unconfined(&lab), &[request], BuildMode::Normal);
         lab.expect_success(&report);
         assert_eq!(processes_with(&length), 0, "round {round}");
-        let options = nivis_store::local::VerifyOptions {
-            check_contents: true,
-            ..Default::default()
-        };
-        let report = lab.store.verify(&options, None).unwrap();
-        assert!(report.ok(), "round {round}: {report:?}");
-    }
+        sound(&lab.store, round);
+    });
 }
 
 #[test]
@@ -149,37 +173,17 @@ fn killed_at_any_moment() {
     let Some(lab) = skip_unless_possible() else {
         return;
     };
-    let rounds: u64 = std::env::var("ROUNDS").map_or(8, |n| n.parse().unwrap());
-    let itself = std::env::current_exe().unwrap();
-    let mut random = u64::from(std::process::id());
-    for round in 0..rounds {
-        // Several attempts at the same builds.
-        let seed = (round / 4).to_string();
-        let mut child = Command::new(&itself)
-            .args(["--exact", "victim"])
-            .env(ROOT, lab.dir())
-            .env(SEED, &seed)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        random = random
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 250));
-        child.kill().unwrap();
-        child.wait().unwrap();
+    // Several attempts at the same builds.
+    let seed = |round: u64| (round / 4).to_string();
+    let variables = |round| vec![(ROOT, lab.dir().into()), (SEED, seed(round).into())];
+    kill_victims("victim", 8, 250, variables, |round| {
         // Another process looks at it.
         let config = StoreConfig::at_root(StoreDir::default(), lab.dir());
-        let store = LocalStore::open(config).unwrap();
-        let options = nivis_store::local::VerifyOptions {
-            check_contents: true,
-            ..Default::default()
-        };
-        let report = store.verify(&options, None).unwrap();
-        assert!(report.ok(), "round {round}: {report:?}");
+        sound(&LocalStore::open(config).unwrap(), round);
         if round % 4 == 3 {
-            let report = lab.build(&requests(&lab, &seed));
+            // As another process would, which removes what was left behind.
+            let lab = Lab::at(lab.dir().to_str().unwrap());
+            let report = lab.build(&requests(&lab, &seed(round)));
             lab.expect_success(&report);
             let last = lab.shell(&format!("last-{round}"), &["out"], |drv| {
                 drv.script("echo > $out");
@@ -188,12 +192,52 @@ fn killed_at_any_moment() {
             // Folders that builds have left behind are gone; those in the store are a collector's business.
             let builds = std::fs::read_dir(lab.dir().join("nix/var/nix/builds")).unwrap();
             let left: Vec<_> = builds.map(|entry| entry.unwrap().file_name()).collect();
-            // One whose process was killed before it had its name is empty.
-            assert!(
-                left.iter()
-                    .all(|name| name.as_encoded_bytes().starts_with(b"new-")),
-                "{left:?}"
-            );
+            assert!(left.is_empty(), "{left:?}");
         }
-    }
+    });
+}
+
+/// The process that is killed while it repairs.
+#[test]
+fn repairing_victim() {
+    let (Ok(root), Ok(seed)) = (std::env::var(ROOT), std::env::var(SEED)) else {
+        return;
+    };
+    let lab = Lab::at(&root);
+    let report = lab.build_with(lab.settings(), &requests(&lab, &seed), BuildMode::Repair);
+    lab.expect_success(&report);
+}
+
+#[test]
+fn killed_while_repairing() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let requests = requests(&lab, "repaired");
+    lab.expect_success(&lab.build(&requests));
+    let damaged: Vec<_> = lab
+        .store
+        .query_all_valid()
+        .unwrap()
+        .into_iter()
+        .map(|path| lab.store.real_path(&path).join("1"))
+        .filter(|file| file.exists())
+        .collect();
+    assert_eq!(damaged.len(), 6);
+    let variables = |_| {
+        for file in &damaged {
+            let mode = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(file, mode).unwrap();
+            std::fs::write(file, "damaged").unwrap();
+        }
+        vec![(ROOT, lab.dir().into()), (SEED, "repaired".into())]
+    };
+    kill_victims("repairing_victim", 6, 400, variables, |round| {
+        for file in &damaged {
+            assert!(file.exists(), "round {round}: {}", file.display());
+        }
+        let report = lab.build_with(lab.settings(), &requests, BuildMode::Repair);
+        lab.expect_success(&report);
+        sound(&lab.store, round);
+    });
 }

@@ -8,6 +8,7 @@ use crate::hash::{Hash, HashAlgorithm, HashFormat};
 use crate::json::Json;
 use crate::local::LocalStore;
 use crate::placeholder::hash_placeholder;
+use crate::registration::Registration;
 use crate::store_path::StorePath;
 use bstr::ByteSlice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -228,16 +229,14 @@ fn export_closure(
 fn validity_registration(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Result<Vec<u8>> {
     let mut out = String::new();
     for path in paths {
-        let info = store.query_path_info(path)?;
-        out.push_str(&store.print(path));
-        out.push('\n');
-        // No deriver: it would make the file depend on how an input was made.
-        out.push('\n');
-        out.push_str(&format!("{}\n", info.references.len()));
-        for reference in &info.references {
-            out.push_str(&store.print(reference));
-            out.push('\n');
-        }
+        let registration = Registration {
+            path: path.clone(),
+            nar: None,
+            // It would make the file depend on how an input was made.
+            deriver: None,
+            references: store.query_references(path)?,
+        };
+        registration.write(store.store_dir(), &mut out);
     }
     Ok(out.into_bytes())
 }

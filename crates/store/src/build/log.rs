@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// How long a line may get. Longer ones are cut in two, so that a builder cannot fill the memory.
 const MAX_LINE: usize = 1 << 20;
 
+/// How many activities a builder may have at a time, for the same reason.
+const MAX_STARTED: usize = 10_000;
+
 /// Where the log of a derivation is kept: `drvs/xx/REST` below the store's folder for logs, with `.bz2` if it is
 /// compressed.
 pub fn log_path(store: &LocalStore, drv: &StorePath, compressed: bool) -> PathBuf {
@@ -256,7 +259,7 @@ impl LogLines {
             "start" => {
                 // Builders are not trusted to speak for anything else.
                 let kind = ActivityKind::from_number(number("type")?);
-                if kind == ActivityKind::FileTransfer {
+                if kind == ActivityKind::FileTransfer && self.started.len() < MAX_STARTED {
                     let activity = Activity::start(
                         &self.observer,
                         self.activity.id(),
@@ -323,6 +326,7 @@ fn level(number: u64) -> Level {
 mod tests {
     use super::*;
     use crate::build::events::Event;
+    use proptest::prelude::*;
     use std::sync::Mutex;
 
     #[derive(Default)]
@@ -374,5 +378,36 @@ mod tests {
                 "stop".into(),
             ]
         );
+    }
+
+    fn tail_of(parts: &[&[u8]]) -> (Vec<String>, Vec<String>) {
+        let recorder = Arc::new(Recorder::default());
+        let observer: Arc<dyn Observer> = recorder.clone();
+        let kind = ActivityKind::Build;
+        let activity = Activity::start(&observer, 0, Level::Info, kind, "b", Vec::new());
+        let mut lines = LogLines::new(activity, observer, 5);
+        for part in parts {
+            lines.write(part);
+        }
+        lines.finish();
+        let tail = lines.tail().map(str::to_owned).collect();
+        drop(lines);
+        let events = recorder.0.lock().unwrap().clone();
+        (tail, events)
+    }
+
+    const MESSAGES: &str = "(@nix |\\{\"action\":\"(start|stop|result|msg|setPhase)\",|\"(id|type|level)\":[0-9]{1,3},\
+                            |\"fields\":\\[1,\"x\"\\],|\"(text|msg|phase)\":\"x\"\\}|a|\\xff|\r|\n){0,20}";
+
+    proptest! {
+        /// However output arrives, it is the same, and nothing that builders say is too much.
+        #[test]
+        fn pieces_do_not_matter(
+            text in prop_oneof![MESSAGES.prop_map(String::into_bytes), any::<Vec<u8>>()],
+            cut: prop::sample::Index,
+        ) {
+            let (start, end) = text.split_at(cut.index(text.len() + 1));
+            prop_assert_eq!(tail_of(&[&text]), tail_of(&[start, end]));
+        }
     }
 }

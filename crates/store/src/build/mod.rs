@@ -190,6 +190,9 @@ static NEXT_DIR: AtomicU64 = AtomicU64::new(0);
 /// How names of builds' folders begin: scripts look for `nix-*`, but those of C++ Nix have no locks.
 const BUILD_DIR: &str = "nix-nivis-";
 
+/// What precedes that as long as there is no lock.
+const UNLOCKED: &str = "new-";
+
 /// Removes folders of builds whose process was killed. Nothing depends on whether that succeeds.
 fn remove_stale(parent: &Path) {
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -198,11 +201,10 @@ fn remove_stale(parent: &Path) {
     };
     let user = nix::unistd::geteuid();
     for entry in entries.flatten() {
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(BUILD_DIR.as_bytes())
-        {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let name = name.strip_prefix(UNLOCKED.as_bytes()).unwrap_or(name);
+        if !name.starts_with(BUILD_DIR.as_bytes()) {
             continue;
         }
         let Ok(meta) = entry.metadata() else { continue };
@@ -277,31 +279,37 @@ impl Shared {
             let name = format!("{BUILD_DIR}{process}-{number}");
             let path = parent.join(&name);
             // Locked before it has its name, so that nobody takes it for one that was left behind.
-            let unlocked = parent.join(format!("new-{name}"));
-            let make = || -> std::io::Result<Flock<File>> {
-                DirBuilder::new().mode(0o700).create(&unlocked)?;
-                let lock = Flock::lock(File::open(&unlocked)?, FlockArg::LockExclusiveNonblock)
+            let unlocked = parent.join(format!("{UNLOCKED}{name}"));
+            let fail = |e| Error::io(format_args!("creating directory '{}'", path.display()), e);
+            match DirBuilder::new().mode(0o700).create(&unlocked) {
+                Ok(()) => {}
+                // One that a process with the same number has left behind.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(fail(e)),
+            }
+            let lock = || -> std::io::Result<Flock<File>> {
+                let dir = File::open(&unlocked)?;
+                let lock = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
                     .map_err(|(_, e)| std::io::Error::from(e))?;
                 std::fs::rename(&unlocked, &path)?;
                 Ok(lock)
             };
-            match make() {
+            match lock() {
                 Ok(lock) => return Ok((path, lock)),
+                // Somebody who removes what was left behind was faster, or there is a folder of a process with the same
+                // number, kept for people to look at.
                 Err(e)
                     if matches!(
                         e.kind(),
-                        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
+                        std::io::ErrorKind::NotFound
+                            | std::io::ErrorKind::WouldBlock
+                            | std::io::ErrorKind::AlreadyExists
+                            | std::io::ErrorKind::DirectoryNotEmpty
                     ) =>
                 {
-                    // That of a process with the same number, kept for people to look at.
                     let _ = std::fs::remove_dir(&unlocked);
                 }
-                Err(e) => {
-                    return Err(Error::io(
-                        format_args!("creating directory '{}'", path.display()),
-                        e,
-                    ));
-                }
+                Err(e) => return Err(fail(e)),
             }
         }
     }

@@ -392,3 +392,66 @@ fn export_graph(
     }
     Ok(graph)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 16] = [
+        "__impureHostDeps",
+        "__noChroot",
+        "allowSubstitutes",
+        "allowedReferences",
+        "allowedRequisites",
+        "disallowedReferences",
+        "disallowedRequisites",
+        "exportReferencesGraph",
+        "impureEnvVars",
+        "maxClosureSize",
+        "maxSize",
+        "outputChecks",
+        "passAsFile",
+        "preferLocalBuild",
+        "requiredSystemFeatures",
+        "unsafeDiscardReferences",
+    ];
+
+    fn names() -> impl Strategy<Value = String> {
+        prop::sample::select(NAMES.to_vec()).prop_map(String::from)
+    }
+
+    fn values() -> impl Strategy<Value = Json> {
+        let path = "/nix/store/58n44qvvh49mxyash33m1kadrd9k20gr-a";
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::Bool),
+            "-?[0-9]{1,25}".prop_map(Json::Number),
+            "[ a1./]{0,8}".prop_map(Json::String),
+            Just(Json::string(path)),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            let key = prop_oneof![names(), Just("out".to_owned())];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::Array),
+                prop::collection::btree_map(key, inner, 0..4).prop_map(Json::Object),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_attributes_are_an_answer(
+            attrs in prop::collection::btree_map(names(), values(), 0..4),
+        ) {
+            let store = StoreDir::default();
+            let mut drv = Derivation::new("x");
+            for (name, value) in &attrs {
+                drv.env.insert(name.as_str().into(), value.to_text().into());
+            }
+            let _ = DerivationOptions::of(&store, &drv);
+            drv.structured_attrs = Some(Json::Object(attrs).to_text().into());
+            let _ = DerivationOptions::of(&store, &drv);
+        }
+    }
+}

@@ -205,7 +205,7 @@ impl StoreConfig {
     /// The store's address: `local`, or `local://ROOT` and what else it takes to find it again.
     pub fn uri(&self) -> String {
         match &self.root_dir {
-            Some(root) => format!("local?root={}", root.display()),
+            Some(root) => format!("local?root={}", percent_encode(root)),
             None => "local".to_owned(),
         }
     }
@@ -380,7 +380,26 @@ fn split_params(uri: &str) -> Result<(String, BTreeMap<String, String>)> {
     Ok((base.to_owned(), params))
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
+/// A path as part of an address.
+pub(super) fn percent_encode(path: &Path) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                out.push(char::from(byte));
+            }
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// What an address means. A percent sign without two digits stands for itself.
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -405,6 +424,7 @@ fn percent_decode(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn resolve(uri: Option<&str>, env: &[(&str, &str)]) -> Result<StoreConfig> {
         StoreConfig::resolve(uri, &|name| {
@@ -491,5 +511,23 @@ mod tests {
         let data = data_dir(&|name| (name == "XDG_DATA_HOME").then(|| "/d".into()));
         assert_eq!(data, Some("/d/nix".into()));
         assert_eq!(data_dir(&|_| None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_lead_back(name in "[ -~é]{1,20}") {
+            let root = absolute(&Path::new("/r").join(name)).unwrap();
+            let config = StoreConfig::at_root(StoreDir::default(), &root);
+            let again = resolve(Some(&config.uri()), &[]).unwrap();
+            prop_assert_eq!(again.root_dir, Some(root));
+            prop_assert_eq!(again.state_dir, config.state_dir);
+        }
+
+        #[test]
+        fn any_address_is_an_answer(uri: String, env: String) {
+            let _ = resolve(Some(&uri), &[("NIX_STORE_DIR", &env), ("HOME", "/h")]);
+            let _ = resolve(None, &[("NIX_REMOTE", &uri), ("HOME", &env)]);
+            let _ = resolve(Some(&format!("local?{uri}")), &[]);
+        }
     }
 }

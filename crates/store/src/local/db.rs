@@ -5,10 +5,9 @@
 //! never wait, as the journal is a write-ahead log. Every process that shares a store does the same
 //! with the same file, so a killed one leaves at worst a log whose last transaction nobody sees.
 
-use super::config::StoreConfig;
+use super::config::{StoreConfig, percent_encode};
 use crate::error::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
-use std::path::Path;
 use std::time::Duration;
 
 /// The schema that is written and read.
@@ -264,22 +263,4 @@ fn is_busy(e: &rusqlite::Error) -> bool {
         e.sqlite_error_code(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed)
     )
-}
-
-/// A path in an SQLite URI.
-fn percent_encode(path: &Path) -> String {
-    use std::fmt::Write;
-    use std::os::unix::ffi::OsStrExt;
-    let mut out = String::new();
-    for &byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                out.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }

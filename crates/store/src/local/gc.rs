@@ -354,7 +354,7 @@ impl LocalStore {
                 let id: i64 = row.get(0).map_err(&fail)?;
                 let path: String = row.get(1).map_err(&fail)?;
                 let deriver: Option<String> = row.get(2).map_err(&fail)?;
-                let path = self.store_dir().parse_lenient(path)?;
+                let path = self.store_dir().parse(path)?;
                 let at = graph.paths.len();
                 ids.insert(id, at);
                 graph.index.insert(path.clone(), at);
@@ -380,7 +380,7 @@ impl LocalStore {
                 }
             }
             for (at, deriver) in derivers {
-                if let Ok(deriver) = self.store_dir().parse_lenient(deriver)
+                if let Ok(deriver) = self.store_dir().parse(deriver)
                     && let Some(&deriver) = graph.index.get(&deriver)
                     && let Some(keeps) = graph.keeps.get_mut(at)
                 {
@@ -398,7 +398,7 @@ impl LocalStore {
                     let path: String = row.get(1).map_err(&fail)?;
                     let Some(&drv) = ids.get(&drv) else { continue };
                     with_outputs.insert(drv);
-                    if let Ok(path) = self.store_dir().parse_lenient(path)
+                    if let Ok(path) = self.store_dir().parse(path)
                         && let Some(&output) = graph.index.get(&path)
                         && let Some(keeps) = graph.keeps.get_mut(drv)
                     {

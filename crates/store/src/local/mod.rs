@@ -50,6 +50,7 @@ mod verify;
 pub use auto_gc::AutoGc;
 pub use canonical::{Canonicalise, InodesSeen};
 pub use case_hack::{CASE_HACK_SUFFIX, CaseHack};
+pub(crate) use config::percent_decode;
 pub use config::{Lookup, StoreConfig, StoreSettings};
 pub(crate) use files::{delete, exchange, sync_tree};
 pub use gc::{GcAction, GcOptions, GcResults, GcStage, StageHook, render_size};

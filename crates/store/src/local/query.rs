@@ -100,7 +100,7 @@ impl LocalStore {
             nar_size: u64::try_from(size.unwrap_or(0)).unwrap_or(0),
             references,
             deriver: match deriver.filter(|deriver| !deriver.is_empty()) {
-                Some(deriver) => Some(self.store_dir().parse_lenient(deriver)?),
+                Some(deriver) => Some(self.store_dir().parse(deriver)?),
                 None => None,
             },
             registration_time: u64::try_from(time).unwrap_or(0),
@@ -151,7 +151,7 @@ impl LocalStore {
                 })
                 .map_err(db_error(what))?;
             rows.into_iter()
-                .map(|(name, path)| Ok((name.into(), self.store_dir().parse_lenient(path)?)))
+                .map(|(name, path)| Ok((name.into(), self.store_dir().parse(path)?)))
                 .collect()
         })
     }
@@ -196,7 +196,7 @@ impl LocalStore {
             .and_then(|mut s| s.query_row([&prefix], |row| row.get(0)).optional())
             .map_err(db_error("querying a path by its hash part"))?;
         match found.filter(|path| path.starts_with(&prefix)) {
-            Some(path) => self.store_dir().parse_lenient(path).map(Some),
+            Some(path) => self.store_dir().parse(path).map(Some),
             None => Ok(None),
         }
     }
@@ -275,7 +275,7 @@ impl LocalStore {
                     if seen.insert(id) {
                         todo.push(id);
                         let path: String = row.get(1).map_err(&fail)?;
-                        closure.insert(self.store_dir().parse_lenient(path)?);
+                        closure.insert(self.store_dir().parse(path)?);
                     }
                 }
             }
@@ -393,7 +393,7 @@ impl LocalStore {
     fn parse_all(&self, paths: Vec<String>) -> Result<BTreeSet<StorePath>> {
         paths
             .iter()
-            .map(|path| self.store_dir().parse_lenient(path))
+            .map(|path| self.store_dir().parse(path))
             .collect()
     }
 }
@@ -475,7 +475,7 @@ pub(super) fn realisation_in(
         Ok(Realisation {
             drv_hash: *drv_hash,
             output: output.into(),
-            path: store.store_dir().parse_lenient(path)?,
+            path: store.store_dir().parse(path)?,
             signatures: split_signatures(signatures),
         })
     })

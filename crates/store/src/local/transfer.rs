@@ -7,6 +7,7 @@ use crate::export::{ExportInfo, ExportReader, ExportWriter};
 use crate::hash::{Hash, HashAlgorithm, HashFormat, Hasher};
 use crate::ingest::nar_hash;
 use crate::nar::{FileSystem, write_nar};
+use crate::registration::{Registration, RegistrationReader};
 use crate::store_path::StorePath;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read, Write};
@@ -132,20 +133,17 @@ impl LocalStore {
         paths: impl IntoIterator<Item = &'p StorePath>,
         out: &mut W,
     ) -> Result<()> {
+        let mut text = String::new();
         for path in paths {
             let info = self.query_path_info(path)?;
-            let mut text = format!(
-                "{}\n{}\n{}\n{}\n{}\n",
-                self.print(path),
-                info.nar_hash.encode(HashFormat::Base16),
-                info.nar_size,
-                info.deriver.map(|d| self.print(&d)).unwrap_or_default(),
-                info.references.len()
-            );
-            for reference in &info.references {
-                self.store_dir().print_to(reference, &mut text);
-                text.push('\n');
-            }
+            let registration = Registration {
+                path: path.clone(),
+                nar: Some((info.nar_hash, info.nar_size)),
+                deriver: info.deriver,
+                references: info.references,
+            };
+            text.clear();
+            registration.write(self.store_dir(), &mut text);
             out.write_all(text.as_bytes())?;
         }
         Ok(())
@@ -153,14 +151,15 @@ impl LocalStore {
 
     /// Reads what [`LocalStore::dump_infos`] writes (without hashes and sizes, unless the options say
     /// that they are given) and registers it, all or none. The contents must be in place.
-    pub fn load_infos<R: BufRead>(&self, mut input: R, options: &LoadOptions) -> Result<()> {
+    pub fn load_infos<R: BufRead>(&self, input: R, options: &LoadOptions) -> Result<()> {
         self.check_writable()?;
         let mut infos: Vec<PathInfo> = Vec::new();
-        while let Some(mut info) = self.read_info(&mut input, options.hash_given)? {
-            if self.is_valid(&info.path)? && !options.reregister {
+        let mut reader = RegistrationReader::new(input, self.store_dir(), options.hash_given);
+        while let Some(entry) = reader.next_entry()? {
+            if self.is_valid(&entry.path)? && !options.reregister {
                 continue;
             }
-            let real = self.real_path(&info.path);
+            let real = self.real_path(&entry.path);
             if options.canonicalise {
                 let canonicalise = Canonicalise {
                     owners: None,
@@ -168,57 +167,20 @@ impl LocalStore {
                 };
                 canonicalise.apply(&real, &mut InodesSeen::new())?;
             }
-            if !options.hash_given {
-                let node = FileSystem::node(&real);
-                (info.nar_hash, info.nar_size) =
-                    nar_hash(&mut FileSystem, &node, HashAlgorithm::Sha256)?;
-            }
+            let (hash, size) = match entry.nar {
+                Some(given) => given,
+                None => {
+                    let node = FileSystem::node(&real);
+                    nar_hash(&mut FileSystem, &node, HashAlgorithm::Sha256)?
+                }
+            };
+            let mut info = PathInfo::new(entry.path, hash, size);
+            info.deriver = entry.deriver;
+            info.references = entry.references;
             infos.push(info);
         }
         self.register(&infos)
     }
-
-    fn read_info<R: BufRead>(&self, input: &mut R, hash_given: bool) -> Result<Option<PathInfo>> {
-        let bad = |what: &str| Error::new(ErrorKind::Database, format!("{what} expected"));
-        let Some(path) = read_line(input)? else {
-            return Ok(None);
-        };
-        let path = self.store_dir().parse_lenient(path)?;
-        let mut line = |what: &str| read_line(input)?.ok_or_else(|| bad(what));
-        let (mut hash, mut size) = (Hash::from_sha256([0; 32]), 0);
-        if hash_given {
-            hash = Hash::parse_any(line("hash")?, Some(HashAlgorithm::Sha256))?;
-            size = line("number")?.parse().map_err(|_| bad("number"))?;
-        }
-        let mut info = PathInfo::new(path, hash, size);
-        let deriver = line("deriver")?;
-        if !deriver.is_empty() {
-            info.deriver = Some(self.store_dir().parse_lenient(deriver)?);
-        }
-        let count: u64 = line("number")?.parse().map_err(|_| bad("number"))?;
-        for _ in 0..count {
-            info.references
-                .insert(self.store_dir().parse_lenient(line("reference")?)?);
-        }
-        Ok(Some(info))
-    }
-}
-
-/// A line without its end; `None` at the end of the input.
-fn read_line<R: BufRead>(input: &mut R) -> Result<Option<String>> {
-    /// Longer than any path.
-    const MAX_LINE: u64 = 64 * 1024;
-    let mut line = Vec::new();
-    let read = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-    if read == 0 {
-        return Ok(None);
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    }
-    String::from_utf8(line)
-        .map(Some)
-        .map_err(|_| Error::new(ErrorKind::Database, "text expected"))
 }
 
 /// Hashes what is written through it.

@@ -218,3 +218,18 @@ impl Profile<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_list_is_an_answer(list in "(true|false|[0-9]{1,2}|-1|99999999999999999999|/a| ){0,12}") {
+            if let Ok(packages) = packages(list.as_bytes()) {
+                prop_assert!(packages.len() <= list.len());
+            }
+        }
+    }
+}

@@ -7,11 +7,13 @@ use crate::content_address::ContentAddressMethod;
 use crate::derivation::{DerivationKind, DerivationOutput};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::HashFormat;
-use crate::local::{Metadata, restore_nar};
+use crate::local::{Metadata, percent_decode, restore_nar};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
@@ -141,9 +143,9 @@ type Body = (Box<dyn Read>, Option<u64>);
 /// Opens what a URL names.
 fn open(context: &mut Context<'_>, url: &str) -> Result<Body> {
     if let Some(path) = url.strip_prefix("file://") {
-        let path = percent_decode(path);
+        let path = PathBuf::from(OsString::from_vec(percent_decode(path)));
         let file = File::open(&path)
-            .map_err(|_| cannot_download(url, format!("Could not open file {path}")))?;
+            .map_err(|_| cannot_download(url, format!("Could not open file {}", path.display())))?;
         let len = file.metadata().ok().map(|meta| meta.len());
         return Ok((Box::new(file), len));
     }
@@ -261,37 +263,6 @@ fn netrc(text: &str, host: &str) -> Option<(String, String)> {
     }
 }
 
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let rest = bytes.as_slice_hex();
-            if let Some(value) = rest {
-                out.push(value);
-                bytes.nth(1);
-                continue;
-            }
-        }
-        out.push(byte);
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-trait Hex {
-    fn as_slice_hex(&self) -> Option<u8>;
-}
-
-impl Hex for std::str::Bytes<'_> {
-    /// The byte that the next two digits stand for.
-    fn as_slice_hex(&self) -> Option<u8> {
-        let mut ahead = self.clone();
-        let mut digit = || char::from(ahead.next()?).to_digit(16);
-        let value = digit()? * 16 + digit()?;
-        u8::try_from(value).ok()
-    }
-}
-
 /// Tells how far a download is, and ends it when somebody wants to stop.
 struct Progress<'p, 'c> {
     inner: Box<dyn Read>,
@@ -321,6 +292,7 @@ impl Read for Progress<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn netrc_entries() {
@@ -331,8 +303,12 @@ mod tests {
         assert_eq!(netrc("machine a login x", "a"), None);
     }
 
-    #[test]
-    fn percent_signs() {
-        assert_eq!(percent_decode("/a%20b%zz%2"), "/a b%zz%2");
+    proptest! {
+        #[test]
+        fn any_netrc_is_an_answer(text in "(machine|default|login|password|a|b|\\s){0,12}") {
+            if let Some((login, password)) = netrc(&text, "a") {
+                prop_assert!(text.contains(&login) && text.contains(&password));
+            }
+        }
     }
 }
