@@ -17,8 +17,10 @@ pub struct Bars {
     builds: Option<ActivityId>,
     copies: Option<ActivityId>,
     counts: HashMap<ActivityId, [u64; 4]>,
-    linked: (u64, u64),
+    /// Bytes that were freed by linking files.
+    freed: u64,
     corrupted: u64,
+    untrusted: u64,
     /// Whether the terminal has to be told to show control keys again.
     hides_keys: bool,
 }
@@ -28,7 +30,16 @@ struct Running {
     bar: ProgressBar,
     name: String,
     phase: String,
-    bytes: bool,
+    unit: Unit,
+    /// Whether it is shown how far it is.
+    counted: bool,
+}
+
+/// What an activity counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Paths,
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -70,8 +81,9 @@ impl Bars {
             builds: None,
             copies: None,
             counts: HashMap::new(),
-            linked: (0, 0),
+            freed: 0,
             corrupted: 0,
+            untrusted: 0,
             hides_keys: show_control_keys(false),
         }
     }
@@ -107,16 +119,21 @@ impl Bars {
             ActivityKind::PostBuildHook => "post-build",
             ActivityKind::CopyPath => "copying",
             ActivityKind::FileTransfer => "downloading",
-            ActivityKind::BuildWaiting
-            | ActivityKind::OptimiseStore
-            | ActivityKind::VerifyPaths => "",
+            ActivityKind::OptimiseStore => "optimising",
+            ActivityKind::VerifyPaths => "verifying",
+            ActivityKind::BuildWaiting => "",
             _ => return,
+        };
+        let unit = match kind {
+            ActivityKind::OptimiseStore | ActivityKind::VerifyPaths => Unit::Paths,
+            _ => Unit::Bytes,
         };
         if self.running.len() >= MAX_LINES {
             return;
         }
         let name = match name {
             Some(name) => format!("{verb} \x1b[1m{name}\x1b[0m"),
+            None if text.is_empty() => verb.to_string(),
             None => text.to_string(),
         };
         let bar = self.all.add(ProgressBar::new_spinner());
@@ -132,7 +149,8 @@ impl Bars {
                 bar,
                 name,
                 phase: String::new(),
-                bytes: false,
+                unit,
+                counted: false,
             },
         );
     }
@@ -183,10 +201,14 @@ impl Bars {
                 if let Some(running) = self.running.get_mut(&id)
                     && number(1) > 0
                 {
-                    if !running.bytes {
-                        running.bytes = true;
+                    if !running.counted {
+                        running.counted = true;
+                        let count = match running.unit {
+                            Unit::Bytes => "{bytes}/{total_bytes}",
+                            Unit::Paths => "{pos}/{len} paths",
+                        };
                         running.bar.set_style(style(&format!(
-                            "  {{spinner}} {{elapsed:>4}} {{bar:16}} {{bytes}}/{{total_bytes}} {{msg:{}!}}",
+                            "  {{spinner}} {{elapsed:>4}} {{bar:16}} {count} {{msg:{}!}}",
                             room(50)
                         )));
                     }
@@ -196,12 +218,38 @@ impl Bars {
                 self.show_total();
             }
             ResultKind::FileLinked => {
-                self.linked.0 += 1;
-                self.linked.1 += number(0);
+                self.freed += number(0);
+                self.show_findings();
             }
-            ResultKind::CorruptedPath => self.corrupted += 1,
+            ResultKind::CorruptedPath => {
+                self.corrupted += 1;
+                self.show_findings();
+            }
+            ResultKind::UntrustedPath => {
+                self.untrusted += 1;
+                self.show_findings();
+            }
             _ => {}
         }
+    }
+
+    /// What optimising or verifying has found so far.
+    fn show_findings(&self) {
+        let mut running = self.running.values();
+        let Some(running) = running.find(|running| running.unit == Unit::Paths) else {
+            return;
+        };
+        let mut text = running.name.clone();
+        if self.freed > 0 {
+            let freed = nivis_store::local::render_size(self.freed.into());
+            text.push_str(&format!(", {freed} freed"));
+        }
+        for (count, what) in [(self.corrupted, "corrupted"), (self.untrusted, "untrusted")] {
+            if count > 0 {
+                text.push_str(&format!(", \x1b[31m{count} {what}\x1b[0m"));
+            }
+        }
+        running.bar.set_message(text);
     }
 
     fn show_total(&mut self) {
