@@ -28,6 +28,9 @@ pub fn config(common: &Common) -> Result<StoreConfig, Failure> {
         .get("store")
         .map(|v| if v.is_empty() { "auto" } else { v });
     let mut config = StoreConfig::from_env(uri)?;
+    if config.read_only {
+        common.needs_feature("read-only-local-store")?;
+    }
     let store = &mut config.settings;
     let switches: [(&str, &mut bool); 8] = [
         ("fsync-metadata", &mut store.fsync_metadata),

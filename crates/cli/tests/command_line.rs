@@ -201,6 +201,15 @@ fn commands_need_no_experimental_feature() {
         outcome.err.contains("could not find setting 'impure-env'"),
         "{outcome:?}"
     );
+    // Stores that are never written do.
+    let uri = dir.path().join("root?read-only=true").display().to_string();
+    let outcome = run(&dir, "nix", &["path-info", "--all", "--store", &uri]);
+    assert!(
+        outcome
+            .error()
+            .contains("'read-only-local-store' is disabled"),
+        "{outcome:?}"
+    );
     // Hashes, too, however they are asked for.
     dir.write("file", "text\n");
     let hash = "a".repeat(64);
