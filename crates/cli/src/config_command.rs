@@ -107,6 +107,11 @@ fn values(common: &Common) -> Result<BTreeMap<String, String>, Failure> {
     let seconds = |d: Option<std::time::Duration>| d.map_or(0, |d| d.as_secs()).to_string();
     let root = nix::unistd::geteuid().is_root();
     set("require-drop-supplementary-groups", root.to_string());
+    let certificates = build.ssl_cert_file.as_ref();
+    set(
+        "ssl-cert-file",
+        certificates.map_or(String::new(), |path| path.display().to_string()),
+    );
     set("build-users-group", build.build_users_group.clone());
     set("max-jobs", build.max_jobs.to_string());
     let shown = build.sandbox_paths.iter().map(|(place, path)| {

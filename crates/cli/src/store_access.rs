@@ -280,13 +280,28 @@ pub fn build_settings(common: &Common) -> Result<BuildSettings, Failure> {
         b.min_free_check_interval = std::time::Duration::from_secs(n);
     }
     b.free_space_file = std::env::var_os("_NIX_TEST_FREE_SPACE_FILE").map(PathBuf::from);
-    b.ssl_cert_file = path("ssl-cert-file").or_else(|| {
-        std::env::var_os("NIX_SSL_CERT_FILE")
-            .or_else(|| std::env::var_os("SSL_CERT_FILE"))
-            .map(PathBuf::from)
-    });
+    b.ssl_cert_file = match s.get("ssl-cert-file") {
+        Some(_) => path("ssl-cert-file"),
+        None => usual_certificates(),
+    };
     b.netrc_file = path("netrc-file");
     Ok(b)
+}
+
+/// The certificates of the machine, as the environment says, or where they usually are.
+fn usual_certificates() -> Option<PathBuf> {
+    let given = ["NIX_SSL_CERT_FILE", "SSL_CERT_FILE"].into_iter();
+    let mut given = given.filter_map(|name| std::env::var_os(name).filter(|v| !v.is_empty()));
+    given.next().map(PathBuf::from).or_else(|| {
+        const USUAL: [&str; 2] = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt",
+        ];
+        let readable =
+            |path: &&Path| nix::unistd::access(*path, nix::unistd::AccessFlags::R_OK).is_ok();
+        let usual = USUAL.iter().map(Path::new).find(readable);
+        usual.map(Path::to_path_buf)
+    })
 }
 
 /// The group whose members builders of root run as: `nixbld` by default where an installation has made it. Without

@@ -234,6 +234,22 @@ fn commands_need_no_experimental_feature() {
     }
 }
 
+/// Builds that reach the network see them at the usual place.
+#[test]
+fn certificates_are_those_of_the_environment() {
+    let dir = Folder::new();
+    let shown = |env: &[(&str, &str)], flags: &[&str]| {
+        let args = [&["config", "show", "ssl-cert-file"], flags].concat();
+        dir.named("nix", &args, env, "").quiet().to_string()
+    };
+    let ssl = ("SSL_CERT_FILE", "/certificates");
+    assert_eq!(shown(&[ssl], &[]), "/certificates\n");
+    let nix = ("NIX_SSL_CERT_FILE", "/others");
+    assert_eq!(shown(&[ssl, nix], &[]), "/others\n");
+    assert_eq!(shown(&[nix], &["--ssl-cert-file", "/own"]), "/own\n");
+    assert_eq!(shown(&[nix], &["--ssl-cert-file", ""]), "\n");
+}
+
 #[test]
 fn features_that_are_not_there_are_asked_for_in_vain() {
     let dir = Folder::new();
