@@ -97,26 +97,26 @@ fn processes_with(argument: &str) -> usize {
         .count()
 }
 
-/// Starts this test again as a victim, with these variables, and kills it after at most so many milliseconds; in as many
+/// Starts this test again as a victim, prepared by `prepare`, and kills it after at most so many milliseconds; in as many
 /// rounds as `ROUNDS` says. After each, `check` looks what has become of it.
-fn kill_victims<'v>(
+fn kill_victims(
     victim: &str,
     rounds: u64,
     longest: u64,
-    variables: impl Fn(u64) -> Vec<(&'v str, std::ffi::OsString)>,
+    prepare: impl Fn(u64, &mut Command),
     check: impl Fn(u64),
 ) {
     let rounds = std::env::var("ROUNDS").map_or(rounds, |n| n.parse().unwrap());
     let itself = std::env::current_exe().unwrap();
     let mut random = u64::from(std::process::id());
     for round in 0..rounds {
-        let mut child = Command::new(&itself)
+        let mut command = Command::new(&itself);
+        command
             .args(["--exact", victim])
-            .envs(variables(round))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        prepare(round, &mut command);
+        let mut child = command.spawn().unwrap();
         random = random
             .wrapping_mul(6364136223846793005)
             .wrapping_add(1442695040888963407);
@@ -136,8 +136,8 @@ fn sound(store: &LocalStore, round: u64) {
     assert!(report.ok(), "round {round}: {report:?}");
 }
 
-#[test]
-fn killed_without_a_sandbox() {
+/// Kills processes that build without a sandbox.
+fn kill_unconfined(prepare: impl Fn(&mut Command)) {
     if !std::path::Path::new("/bin/sh").exists()
         || std::path::Path::new("/homeless-shelter").exists()
     {
@@ -145,26 +145,130 @@ fn killed_without_a_sandbox() {
         return;
     }
     let lab = Lab::in_place();
-    let variables = |round: u64| {
+    let prepare = |round: u64, command: &mut Command| {
         let (length, _) = unconfined_request(&lab, &round.to_string());
-        vec![
-            (ROOT, lab.dir().into()),
-            (SEED, round.to_string().into()),
-            (UNCONFINED, length.into()),
-        ]
+        command.env(ROOT, lab.dir()).env(SEED, round.to_string());
+        command.env(UNCONFINED, length);
+        prepare(command);
     };
-    kill_victims("unconfined_victim", 4, 300, variables, |round| {
+    kill_victims("unconfined_victim", 4, 300, prepare, |round| {
         let (length, request) = unconfined_request(&lab, &round.to_string());
         // Nothing that the builder has started outlives that for long.
-        let start = Instant::now();
-        while processes_with(&length) > 0 {
-            assert!(start.elapsed() < Duration::from_secs(60), "round {round}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(|| processes_with(&length) == 0);
         let report = lab.build_with(unconfined(&lab), &[request], BuildMode::Normal);
         lab.expect_success(&report);
         assert_eq!(processes_with(&length), 0, "round {round}");
         sound(&lab.store, round);
+    });
+}
+
+#[test]
+fn killed_without_a_sandbox() {
+    kill_unconfined(|_| {});
+}
+
+/// Refuses some system calls, as containers do whose lists of calls are strict, or old.
+#[cfg(target_arch = "x86_64")]
+fn refuse(calls: &[libc::c_long]) -> std::io::Result<()> {
+    let statement = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    // Room for five calls; on the stack, for this runs in a process that was just split off.
+    let mut filter = [statement(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW); 12];
+    filter[0] = statement(load, 0, 0, 0);
+    for (i, call) in calls.iter().enumerate() {
+        filter[1 + 2 * i] = statement(equal, 0, 1, *call as u32);
+        filter[2 + 2 * i] = statement(libc::BPF_RET, 0, 0, refused);
+    }
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+    // SAFETY: plain system calls; the program outlives them.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1u64, 0u64, 0u64, 0u64) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program, 0u64, 0u64) == 0
+    };
+    match done {
+        true => Ok(()),
+        false => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// The process that is killed while its builder waits for something that does not happen.
+#[test]
+fn waiting_victim() {
+    let (Ok(root), Ok(length)) = (std::env::var(ROOT), std::env::var(UNCONFINED)) else {
+        return;
+    };
+    let lab = Lab::at_in_place(&root);
+    let drv = lab.shell("waiting", &["out"], |drv| {
+        drv.script(&format!("sleep {length}"));
+    });
+    lab.build_with(
+        unconfined(&lab),
+        &[BuildRequest::all(drv)],
+        BuildMode::Normal,
+    );
+}
+
+fn until(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Without what newer kernels have, or containers refuse.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn killed_where_little_is_allowed() {
+    use std::os::unix::process::CommandExt;
+    if std::path::Path::new("/homeless-shelter").exists() {
+        eprintln!("skipped: /homeless-shelter exists");
+        return;
+    }
+    const REFUSED: [libc::c_long; 5] = [
+        libc::SYS_personality,
+        libc::SYS_close_range,
+        libc::SYS_pidfd_open,
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_signalfd4,
+    ];
+    let lab = Lab::in_place();
+    let command = |victim: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", victim]);
+        command.env(ROOT, lab.dir()).env(SEED, "0");
+        // SAFETY: nothing but system calls.
+        unsafe { command.pre_exec(|| refuse(&REFUSED)) };
+        command
+    };
+    let run = command("unconfined_victim").output().unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stdout)
+    );
+    let length = format!("978.{}", std::process::id());
+    let mut waiting = command("waiting_victim");
+    waiting.env(UNCONFINED, &length).stdout(Stdio::null());
+    let mut waiting = waiting.spawn().unwrap();
+    until(|| processes_with(&length) > 0);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    until(|| processes_with(&length) == 0);
+    // SAFETY: nothing but system calls.
+    kill_unconfined(|command| unsafe {
+        command.pre_exec(|| refuse(&REFUSED));
     });
 }
 
@@ -175,8 +279,10 @@ fn killed_at_any_moment() {
     };
     // Several attempts at the same builds.
     let seed = |round: u64| (round / 4).to_string();
-    let variables = |round| vec![(ROOT, lab.dir().into()), (SEED, seed(round).into())];
-    kill_victims("victim", 8, 250, variables, |round| {
+    let prepare = |round, command: &mut Command| {
+        command.env(ROOT, lab.dir()).env(SEED, seed(round));
+    };
+    kill_victims("victim", 8, 250, prepare, |round| {
         // Another process looks at it.
         let config = StoreConfig::at_root(StoreDir::default(), lab.dir());
         sound(&LocalStore::open(config).unwrap(), round);
@@ -224,15 +330,15 @@ fn killed_while_repairing() {
         .filter(|file| file.exists())
         .collect();
     assert_eq!(damaged.len(), 6);
-    let variables = |_| {
+    let prepare = |_, command: &mut Command| {
         for file in &damaged {
             let mode = std::fs::Permissions::from_mode(0o644);
             std::fs::set_permissions(file, mode).unwrap();
             std::fs::write(file, "damaged").unwrap();
         }
-        vec![(ROOT, lab.dir().into()), (SEED, "repaired".into())]
+        command.env(ROOT, lab.dir()).env(SEED, "repaired");
     };
-    kill_victims("repairing_victim", 6, 400, variables, |round| {
+    kill_victims("repairing_victim", 6, 400, prepare, |round| {
         for file in &damaged {
             assert!(file.exists(), "round {round}: {}", file.display());
         }

@@ -349,9 +349,7 @@ impl Shared {
         let interval = self.settings.min_free_check_interval;
         let interval = interval.max(Duration::from_millis(100));
         while stop.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
-            if let Err(e) = self.collect_if_full() {
-                self.observer.message(Level::Warn, e.to_string());
-            }
+            self.tell_warning(self.collect_if_full());
         }
     }
 }

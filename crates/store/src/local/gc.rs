@@ -29,7 +29,7 @@ use crate::store_path::{HASH_PART_LEN, StorePath};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -744,7 +744,11 @@ impl Collection<'_> {
         let mut lock = None;
         if name.as_bytes().starts_with(b"tmp-") {
             // Whoever uses such a folder holds a lock on it.
-            match File::open(&real) {
+            let opened = File::options()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+                .open(&real);
+            match opened {
                 Ok(dir) if lock_file(&dir, LockKind::Exclusive, false)? => lock = Some(dir),
                 _ => return Ok(()),
             }

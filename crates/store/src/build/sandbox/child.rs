@@ -65,7 +65,9 @@ pub(super) enum Step {
     Landlock(RawFd),
     /// System call filter.
     Seccomp(Vec<libc::sock_filter>),
-    /// `personality`
+    /// `personality` of a 32-bit system.
+    Personality32,
+    /// Further flags for `personality`, if they are to be had.
     Personality(c_ulong),
 }
 
@@ -677,13 +679,33 @@ unsafe fn close_others(keep: &[RawFd]) {
     unsafe {
         for fd in keep {
             if *fd > first {
-                libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
+                close_range(first, *fd - 1);
             }
             first = first.max(fd + 1);
         }
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0);
+        close_range(first, RawFd::MAX);
     }
 }
+
+/// Closes descriptors from one to another, both included.
+unsafe fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: as above; the limit is on the stack.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, first, last, 0) == 0 {
+            return;
+        }
+        // Old kernels, and containers that do not know the call.
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        let all = RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX);
+        for fd in first..=last.min(all.min(MAX_DESCRIPTORS)) {
+            libc::close(fd);
+        }
+    }
+}
+
+/// As many descriptors are closed one by one, at most; this crate's do not have higher numbers.
+const MAX_DESCRIPTORS: RawFd = 1 << 16;
 
 unsafe fn fail(report: RawFd, step: u32) -> ! {
     // SAFETY: `errno` is this thread's; the buffer is on the stack.
@@ -903,7 +925,18 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                     zero,
                 ) == 0
             }
-            Step::Personality(persona) => libc::personality(*persona) >= 0,
+            Step::Personality32 => {
+                const PER_LINUX32: c_ulong = 8;
+                libc::personality(PER_LINUX32) >= 0
+            }
+            Step::Personality(flags) => {
+                // This number asks for what it is.
+                let now = libc::personality(0xffff_ffff);
+                if now >= 0 {
+                    libc::personality(now as c_ulong | flags);
+                }
+                true
+            }
         }
     }
 }

@@ -323,7 +323,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
     {
         steps.push(Step::Landlock(scope.as_raw_fd()));
     }
-    steps.push(Step::Personality(personality(settings, launch.platform)));
+    personality(settings, launch.platform, &mut steps);
     steps.push(Step::ChangeDir(c_path(launch.build_dir_inside)?));
     steps.push(Step::NoCore);
     match &launch.user {
@@ -403,6 +403,7 @@ fn describe(step: &Step) -> String {
         Step::HostName(..) => "cannot set host name".into(),
         Step::Seccomp(_) => "unable to load seccomp BPF program".into(),
         Step::Landlock(_) => "failed to apply landlock".into(),
+        Step::Personality32 => "cannot set 32-bit personality".into(),
         Step::SetUser(..) | Step::SetGroups(_) => "cannot become the build user".into(),
         Step::Chmod(path, _) => format!("setting permissions of '{}'", path.to_string_lossy()),
         Step::AwaitParent
@@ -418,23 +419,21 @@ fn describe(step: &Step) -> String {
     }
 }
 
-/// 32-bit systems see a 32-bit machine; addresses are not randomised.
-fn personality(settings: &BuildSettings, platform: &[u8]) -> libc::c_ulong {
-    const UNAME26: i32 = 0x0002_0000;
-    const PER_LINUX32: i32 = 8;
+/// 32-bit systems must see a 32-bit machine. Where that can be had (containers may refuse it), addresses are not randomised.
+fn personality(settings: &BuildSettings, platform: &[u8], steps: &mut Vec<Step>) {
+    const UNAME26: libc::c_ulong = 0x0002_0000;
     let bits32 = (cfg!(target_arch = "x86_64") && platform == b"i686-linux")
         || matches!(
             platform,
             b"armv7l-linux" | b"armv6l-linux" | b"armv5tel-linux"
         );
-    let mut persona = libc::ADDR_NO_RANDOMIZE;
     if bits32 {
-        persona |= PER_LINUX32;
+        steps.push(Step::Personality32);
     }
     if settings.impersonate_linux_26 && matches!(platform, b"i686-linux" | b"x86_64-linux") {
-        persona |= UNAME26;
+        steps.push(Step::Personality(UNAME26));
     }
-    persona as libc::c_ulong
+    steps.push(Step::Personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong));
 }
 
 /// Makes what can be made beforehand below the new root, and adds the steps for the rest.

@@ -540,10 +540,10 @@ fn work(shared: &Shared, jobs: &Mutex<Receiver<(usize, Job)>>, done: &Sender<Fin
         let Ok((node, job)) = job else { return };
         let outcome = match shared.cancel.is_cancelled() {
             true => Err(Failed::cancelled()),
-            false => shared
-                .collect_if_full()
-                .map_err(Failed::from)
-                .and_then(|()| run_job(shared, &job)),
+            false => {
+                shared.tell_warning(shared.collect_if_full());
+                run_job(shared, &job)
+            }
         };
         let finished = Finished {
             node,
