@@ -13,7 +13,7 @@ use std::io::Read;
 pub struct LogArgs {
     /// A store path, DRV^OUTPUT, or an attribute of --file or --expr
     #[arg(value_name = "INSTALLABLE")]
-    installable: String,
+    installable: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -23,20 +23,19 @@ pub struct LogArgs {
 /// # Errors
 /// When there is no log.
 pub fn run(mut common: Common, args: &LogArgs) -> Result<(), Failure> {
-    let wanted = installable::resolve(
-        &mut common,
-        &args.source,
-        std::slice::from_ref(&args.installable),
-    )?;
+    let named = args.source.file.is_some() || args.source.expr.is_some();
+    if args.installable.is_none() && !named {
+        return Err(Failure::Usage("more arguments are required".to_string()));
+    }
+    let wanted = installable::resolve(&mut common, &args.source, args.installable.as_slice())?;
     let store = store_access::open_beside(&common)?;
     for wanted in &wanted {
         let path = match wanted {
             Wanted::Path(path) => path.clone(),
             Wanted::Built(request) => store_access::drv_path(&store, &request.drv)?,
         };
-        let named = args.source.file.is_some() || args.source.expr.is_some();
         let what = match wanted {
-            _ if named => args.installable.clone(),
+            _ if named => args.installable.clone().unwrap_or_default(),
             Wanted::Path(path) => store.print(path),
             Wanted::Built(request) => request.print(store.store_dir()),
         };

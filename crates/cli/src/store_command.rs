@@ -54,7 +54,7 @@ pub enum StoreCommand {
     #[command(alias = "dump-path")]
     Dump {
         /// A store path, DRV^OUTPUT, or an attribute of --file or --expr
-        path: String,
+        path: Option<String>,
         #[command(flatten)]
         source: SourceArgs,
     },
@@ -268,8 +268,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
             }
         }
         StoreCommand::Dump { path, source } => {
-            let args = [path];
-            let wanted = installable::resolve(&mut common, &source, &args)?;
+            let wanted = installable::resolve(&mut common, &source, path.as_slice())?;
             let store = store_access::open_beside(&common)?;
             let paths = installable::paths(&store, &wanted)?;
             let [path] = paths.as_slice() else {

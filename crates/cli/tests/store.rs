@@ -500,6 +500,46 @@ fn plans_and_progress_for_programs() {
     }
 }
 
+/// Logs that are asked for are shown however little else is; a file's value needs no name.
+#[test]
+fn logs_are_shown_on_request() {
+    for w in worlds() {
+        w.dir.write(
+            "logged.nix",
+            r#"import ./sh.nix { name = "logged"; script = "echo some output; echo > $out"; }"#,
+        );
+        let built = w.run(
+            "nix",
+            &["build", "-f", "logged.nix", "--no-link", "-L", "--quiet"],
+        );
+        assert_eq!(
+            (built.status, built.err.as_str()),
+            (0, "logged> some output\n")
+        );
+        assert_eq!(w.ok("nix", &["log", "-f", "logged.nix"]), "some output\n");
+        assert!(
+            w.ok("nix", &["store", "dump-path", "-f", "logged.nix"])
+                .contains("nix-archive-1")
+        );
+        // Messages of builders that do not fit are told, and are lines like others.
+        w.dir.write(
+            "wrong.nix",
+            r#"import ./sh.nix {
+                 name = "wrong";
+                 script = "echo '@nix {\"action\":\"start\",\"id\":\"x\",\"level\":3,\"type\":101,\"text\":\"begun\"}'; echo > $out";
+               }"#,
+        );
+        let built = w.run("nix-build", &["wrong.nix", "--no-out-link"]);
+        assert!(
+            built
+                .err
+                .contains("warning: Unable to handle a JSON message from the derivation builder"),
+            "{built:?}"
+        );
+        assert!(!built.err.contains("begun..."), "{built:?}");
+    }
+}
+
 #[test]
 fn stores_are_filled_read_and_emptied_without_builds() {
     let dir = Folder::new();

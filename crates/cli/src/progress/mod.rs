@@ -296,9 +296,8 @@ impl Reporter {
                 let name = self.state().names.get(&id).cloned();
                 let name = name.unwrap_or_else(|| "unnamed".into());
                 let mark = if hook { " (post)> " } else { "> " };
-                if self.verbosity >= Level::Info || self.colours {
-                    self.line(&format!("\x1b[2m{name}{mark}\x1b[0m{}", line.trim_end()));
-                }
+                // However little else is to be shown.
+                self.line(&format!("\x1b[2m{name}{mark}\x1b[0m{}", line.trim_end()));
             }
             _ => {
                 if let Some(bars) = &mut self.state().bars {

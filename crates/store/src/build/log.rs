@@ -259,6 +259,7 @@ impl LogLines {
             "start" => {
                 // Builders are not trusted to speak for anything else.
                 let kind = ActivityKind::from_number(number("type")?);
+                let id = number("id")?;
                 if kind == ActivityKind::FileTransfer && self.started.len() < MAX_STARTED {
                     let activity = Activity::start(
                         &self.observer,
@@ -268,7 +269,7 @@ impl LogLines {
                         text("text")?,
                         fields(),
                     );
-                    self.started.insert(number("id")?, activity);
+                    self.started.insert(id, activity);
                 }
             }
             "stop" => {
