@@ -1,8 +1,9 @@
 //! Store paths, hashes, derivations and archives of the Nix store.
 //!
-//! This is the pure half of the store: formats and computations, byte for byte those of C++ Nix. It
+//! The pure half are formats and computations, byte for byte those of C++ Nix. It
 //! opens no files (but for [`nar::FileSystem`], a source that callers may choose), starts no threads,
-//! keeps no global state, and knows nothing of the evaluator's values.
+//! keeps no global state, and knows nothing of the evaluator's values. The machine half (`local`, `build` and the `events` that
+//! both tell) comes with the feature `machine`: local stores on disk, and builds.
 //!
 //! How data flows: an evaluator fills in a [`Derivation`];
 //! [`finish`](Derivation::finish) writes its ATerm form into SHA-256, looks up the hashes of
@@ -48,6 +49,8 @@ pub mod content_address;
 pub mod derivation;
 mod error;
 pub mod escape;
+#[cfg(feature = "machine")]
+pub mod events;
 pub mod export;
 pub mod hash;
 pub mod ingest;

@@ -138,7 +138,7 @@ fn roots_that_come_back_are_kept() {
                 }
             });
         }
-        for round in 0..1000u32 {
+        for round in 0..300u32 {
             store.add_perm_root(&path, &link).unwrap();
             let auto = store.config().state_dir.join("gcroots/auto");
             // Whoever was about to remove it has done so.

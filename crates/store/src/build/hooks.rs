@@ -1,10 +1,10 @@
 //! Programs that people have run before and after builds.
 
-use super::events::{Activity, ActivityKind, Level, ResultKind};
 use super::job::Build;
 use super::settings::SandboxPath;
 use super::{Failed, Shared};
 use crate::error::{Error, ErrorKind, Result, io_text};
+use crate::events::{Activity, ActivityKind, Level, ResultKind};
 use crate::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};

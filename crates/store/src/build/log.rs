@@ -1,8 +1,8 @@
 //! What builders print: kept compressed, cut into lines for whoever watches, the last ones for errors.
 
-use super::events::{Activity, ActivityId, ActivityKind, Field, Level, Observer, ResultKind};
 use super::settings::BuildSettings;
 use crate::error::{Error, Result};
+use crate::events::{Activity, ActivityId, ActivityKind, Field, Level, Observer, ResultKind};
 use crate::json::Json;
 use crate::local::LocalStore;
 use crate::store_path::StorePath;
@@ -326,7 +326,7 @@ fn level(number: u64) -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::events::Event;
+    use crate::events::Event;
     use proptest::prelude::*;
     use std::sync::Mutex;
 

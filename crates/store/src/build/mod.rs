@@ -15,7 +15,7 @@
 mod builtins;
 mod checks;
 mod environment;
-pub mod events;
+mod execute;
 mod hooks;
 mod job;
 mod log;
@@ -32,7 +32,9 @@ mod settings;
 mod tree;
 mod users;
 
-pub use events::{Activity, ActivityKind, Event, Field, Level, Observer, ResultKind, Silent};
+pub use crate::events::{
+    self, Activity, ActivityKind, Event, Field, Level, Observer, ResultKind, Silent,
+};
 pub use log::{log_path, open_log};
 pub use options::{AllOutputChecks, AllowedRef, DerivationOptions, OutputChecks};
 pub use request::{

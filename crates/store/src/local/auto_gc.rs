@@ -1,8 +1,8 @@
 //! Collecting garbage when the disk is getting full.
 
 use super::{GcOptions, LocalStore};
-use crate::build::events::Level;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Level;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};

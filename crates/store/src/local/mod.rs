@@ -33,6 +33,7 @@ mod config;
 mod db;
 mod files;
 mod gc;
+mod gc_graph;
 mod gc_socket;
 mod info;
 mod locks;
@@ -64,9 +65,9 @@ pub use roots::Roots;
 pub use transfer::LoadOptions;
 pub use verify::{Repair, VerifyOptions, VerifyReport};
 
-use crate::build::events::{Level, Observer, Silent};
 use crate::derivation::{Derivation, DrvHashMemo};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Level, Observer, Silent};
 use crate::store_path::{StoreDir, StorePath};
 use locks::{LockKind, lock_file, open_lock_file};
 use rusqlite::Connection;

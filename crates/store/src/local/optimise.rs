@@ -7,8 +7,8 @@
 use super::LocalStore;
 use super::files::mtime;
 use super::receive::StoreTempDir;
-use crate::build::events::{Activity, ActivityKind, Field, Level, ResultKind};
 use crate::error::{Error, Result};
+use crate::events::{Activity, ActivityKind, Field, Level, ResultKind};
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
 use crate::ingest::nar_hash;
 use crate::nar::FileSystem;

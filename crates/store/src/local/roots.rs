@@ -8,8 +8,8 @@
 
 use super::LocalStore;
 use super::locks::{LockKind, delete_lock_file, lock_file};
-use crate::build::events::Level;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Level;
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
 use crate::store_path::{StoreDir, StorePath, canonical_path};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,11 @@
 //! `builtin:fetchurl`: a file from the network (or the machine), whose hash is known.
 
 use super::{Context, failure, io_failure};
-use crate::build::events::{Activity, ActivityKind, Level};
 use crate::build::settings::BuildSettings;
 use crate::content_address::ContentAddressMethod;
 use crate::derivation::{DerivationKind, DerivationOutput};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Activity, ActivityKind, Level};
 use crate::hash::HashFormat;
 use crate::local::{Metadata, percent_decode, restore_nar};
 use std::ffi::OsString;

@@ -11,13 +11,13 @@ mod unpack_channel;
 
 use super::Failed;
 use super::environment::{InputRewrites, rewrite};
-use super::events::Level;
 use super::job::Build;
 use super::log::{LogFile, LogLines};
 use super::run::Ended;
 use super::sandbox::ExitStatus;
 use super::users::FilesAs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Level;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

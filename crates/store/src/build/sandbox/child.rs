@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use super::supervisor::{self, Supervised};
 use libc::{c_char, c_int, c_ulong};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
@@ -101,29 +102,6 @@ pub(super) struct Spawned {
     pub outcome: Result<(), Failure>,
 }
 
-/// The connection to a process that waits for the builder, then ends all that it has left behind, then itself.
-#[derive(Debug)]
-pub(super) struct Supervised {
-    /// When this is closed, if only because this process is killed, the supervisor ends the builder.
-    alive: Option<io::PipeWriter>,
-    /// Tells the builder's status as `waitpid` gives it, when the supervisor has ended.
-    status: io::PipeReader,
-}
-
-impl Supervised {
-    /// Has the builder ended, with all that it has started.
-    pub fn give_up(&mut self) {
-        self.alive = None;
-    }
-
-    /// The builder's status, after the supervisor has ended.
-    pub fn status(&mut self) -> Option<c_int> {
-        let mut status = [0; 4];
-        let read = self.status.read_exact(&mut status);
-        read.ok().map(|()| c_int::from_ne_bytes(status))
-    }
-}
-
 /// Why a child did not become the builder.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -137,7 +115,7 @@ pub(super) enum Failure {
     Died,
 }
 
-const EXEC: u32 = u32::MAX;
+pub(super) const EXEC: u32 = u32::MAX;
 
 /// Pointers to strings, ended by a null pointer, as `execve` wants them.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -147,18 +125,18 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// The child's stack. Its frames are small; the plan lies elsewhere.
-const STACK: usize = 256 << 10;
+pub(super) const STACK: usize = 256 << 10;
 
 /// Everything that the child is handed.
-struct Handover<'p> {
-    plan: &'p Plan,
-    args: &'p [*const c_char],
-    env: &'p [*const c_char],
+pub(super) struct Handover<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) args: &'p [*const c_char],
+    pub(super) env: &'p [*const c_char],
     /// Descriptors that it needs, sorted.
-    keep: &'p [RawFd],
-    go: RawFd,
-    report: RawFd,
-    ready: RawFd,
+    pub(super) keep: &'p [RawFd],
+    pub(super) go: RawFd,
+    pub(super) report: RawFd,
+    pub(super) ready: RawFd,
 }
 
 /// Starts the process and waits until it has become the builder, or has failed to.
@@ -193,7 +171,7 @@ pub(super) fn spawn(
         }
     }
     if plan.supervise {
-        return supervised(
+        return supervisor::start(
             plan,
             &args,
             &env,
@@ -286,7 +264,7 @@ pub(super) fn spawn(
 }
 
 /// Whether a child has become the builder. It has executed its program or ended, or soon will.
-fn outcome(report: &mut impl Read) -> io::Result<Result<(), Failure>> {
+pub(super) fn outcome(report: &mut impl Read) -> io::Result<Result<(), Failure>> {
     let mut text = Vec::new();
     report.read_to_end(&mut text)?;
     Ok(match text.as_slice() {
@@ -303,239 +281,24 @@ fn outcome(report: &mut impl Read) -> io::Result<Result<(), Failure>> {
 }
 
 /// Both ends of what [`spawn`] and its children tell each other through.
-struct Pipes {
-    go: io::PipeWriter,
-    go_in: io::PipeReader,
-    report: io::PipeReader,
-    report_out: io::PipeWriter,
-    ready_out: io::PipeWriter,
-    status: io::PipeReader,
-    status_out: io::PipeWriter,
+pub(super) struct Pipes {
+    pub(super) go: io::PipeWriter,
+    pub(super) go_in: io::PipeReader,
+    pub(super) report: io::PipeReader,
+    pub(super) report_out: io::PipeWriter,
+    pub(super) ready_out: io::PipeWriter,
+    pub(super) status: io::PipeReader,
+    pub(super) status_out: io::PipeWriter,
 }
-
-/// As [`spawn`], with a supervisor in between.
-///
-/// It is a copy of this process, since it lives beside it for as long as the builder. Nothing of what it
-/// does needs more than plain system calls.
-fn supervised(
-    plan: &Plan,
-    args: &[*const c_char],
-    env: &[*const c_char],
-    mut keep: Vec<RawFd>,
-    pipes: Pipes,
-) -> io::Result<Spawned> {
-    let Pipes {
-        mut go,
-        go_in,
-        mut report,
-        report_out,
-        ready_out,
-        status,
-        status_out,
-    } = pipes;
-    go.write_all(&[1])?;
-    keep.sort_unstable();
-    let mut keep_all = keep.clone();
-    keep_all.push(status_out.as_raw_fd());
-    keep_all.sort_unstable();
-    let mut stack = vec![0u8; STACK];
-    let handover = Handover {
-        plan,
-        args,
-        env,
-        keep: &keep,
-        go: go_in.as_raw_fd(),
-        report: report_out.as_raw_fd(),
-        ready: ready_out.as_raw_fd(),
-    };
-    let signals = block_signals();
-    // SAFETY: the child does nothing but system calls until it ends.
-    let pid = unsafe { libc::fork() };
-    let error = io::Error::last_os_error();
-    if pid == 0 {
-        // SAFETY: in a process just made; the stack is its own copy, as are the descriptors.
-        unsafe {
-            let top = stack.as_mut_ptr().add(STACK);
-            let top = top.sub(top as usize % 16);
-            supervise(&handover, &keep_all, top.cast(), status_out.as_raw_fd())
-        }
-    }
-    restore_signals(&signals);
-    if pid < 0 {
-        return Err(error);
-    }
-    // Ends that are open elsewhere only, so that their closing is seen.
-    drop((go_in, report_out, ready_out, status_out));
-    Ok(Spawned {
-        pid,
-        supervised: Some(Supervised {
-            alive: Some(go),
-            status,
-        }),
-        outcome: outcome(&mut report)?,
-    })
-}
-
-/// What a supervisor does: starts the builder, waits until it or the parent has ended, ends whatever is left of it. What
-/// a process leaves behind becomes a child of the supervisor, whatever else it has done to hide.
-///
-/// # Safety
-///
-/// Only in a process that `fork` has just made, with all signals blocked; `top` is the end of an unused stack.
-unsafe fn supervise(
-    hand: &Handover<'_>,
-    keep: &[RawFd],
-    top: *mut libc::c_void,
-    status_out: RawFd,
-) -> ! {
-    // SAFETY: plain system calls, and memory of this process, which has no other thread.
-    unsafe {
-        close_others(keep);
-        control(libc::PR_SET_CHILD_SUBREAPER, 1);
-        // Ended children shall wait to be asked for, whatever the parent does with its own.
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
-        libc::sigaction(libc::SIGCHLD, &action, ptr::null_mut());
-        let mut ended: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut ended);
-        libc::sigaddset(&mut ended, libc::SIGCHLD);
-        let signals = libc::signalfd(-1, &ended, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
-        let flags = libc::SIGCHLD | libc::CLONE_VM | libc::CLONE_VFORK;
-        let builder = libc::clone(start, top, flags, ptr::from_ref(hand).cast_mut().cast());
-        if builder < 0 {
-            fail(hand.report, EXEC);
-        }
-        // What the builder has open is open in the builder only.
-        let mut own = [signals, hand.go, status_out];
-        own.sort_unstable();
-        close_others(&own);
-        for fd in 0..3 {
-            if !own.contains(&fd) {
-                libc::close(fd);
-            }
-        }
-        let mut status: c_int = 0;
-        let mut done = false;
-        while !done {
-            let mut watched = [signals, hand.go].map(|fd| libc::pollfd {
-                fd,
-                events: libc::POLLIN,
-                revents: 0,
-            });
-            // Without a descriptor for signals, by looking now and then.
-            let often = if signals < 0 { 50 } else { -1 };
-            libc::poll(watched.as_mut_ptr(), 2, often);
-            let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>()];
-            libc::read(signals, buffer.as_mut_ptr().cast(), buffer.len());
-            if !reap(builder, &mut status, &mut done) {
-                break;
-            }
-            // The parent says nothing more, so that this is its end.
-            if watched.iter().any(|fd| fd.fd == hand.go && fd.revents != 0) {
-                break;
-            }
-        }
-        for _ in 0..ROUNDS {
-            if !reap(builder, &mut status, &mut done) || !kill_children() {
-                break;
-            }
-            // Their own children are next.
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(
-                libc::P_ALL,
-                0,
-                &mut info,
-                libc::WEXITED | libc::WNOWAIT | libc::__WALL,
-            );
-        }
-        if done {
-            libc::write(status_out, (&raw const status).cast(), size_of::<c_int>());
-        }
-        libc::_exit(0)
-    }
-}
-
-/// How often what is left is killed: each time, what those had started that were killed before.
-const ROUNDS: usize = 10_000;
-
-/// Takes note of children that have ended. False if there are none, ended or not.
-unsafe fn reap(builder: libc::pid_t, status: &mut c_int, done: &mut bool) -> bool {
-    loop {
-        let mut how: c_int = 0;
-        // SAFETY: writes to a variable on the stack.
-        match unsafe { libc::waitpid(-1, &mut how, libc::WNOHANG | libc::__WALL) } {
-            0 => return true,
-            pid if pid == builder => {
-                *status = how;
-                *done = true;
-            }
-            pid if pid > 0 => {}
-            _ => return false,
-        }
-    }
-}
-
-/// Kills all children of this process. False if none could be.
-unsafe fn kill_children() -> bool {
-    let (mut killed, mut refused) = (false, false);
-    // SAFETY: numbers of children that were not waited for are nobody else's.
-    unsafe {
-        let list = libc::open(
-            c"/proc/thread-self/children".as_ptr(),
-            libc::O_RDONLY | libc::O_CLOEXEC,
-        );
-        if list >= 0 {
-            let mut buffer = [0u8; 4096];
-            let read = libc::read(list, buffer.as_mut_ptr().cast(), buffer.len());
-            libc::close(list);
-            let mut number: libc::pid_t = 0;
-            for byte in buffer.iter().take(usize::try_from(read).unwrap_or(0)) {
-                match byte {
-                    b'0'..=b'9' => {
-                        number = number
-                            .wrapping_mul(10)
-                            .wrapping_add(libc::pid_t::from(byte - b'0'));
-                    }
-                    // A number that the end of the buffer cuts off is left to the next round.
-                    _ => {
-                        if number > 1 {
-                            match libc::kill(number, libc::SIGKILL) {
-                                0 => killed = true,
-                                _ => refused = true,
-                            }
-                        }
-                        number = 0;
-                    }
-                }
-            }
-        }
-        if !killed && !refused {
-            // No such list here, or it has missed some. The kernel says of any number whether it is that of a child.
-            for number in 2..=MAX_PID {
-                let mut info: libc::siginfo_t = std::mem::zeroed();
-                let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-                if libc::waitid(libc::P_PID, number as libc::id_t, &mut info, flags) == 0
-                    && libc::kill(number, libc::SIGKILL) == 0
-                {
-                    killed = true;
-                }
-            }
-        }
-    }
-    killed
-}
-
-/// The kernel's limit for process numbers.
-const MAX_PID: libc::pid_t = 4 << 20;
 
 /// Where the child begins.
-extern "C" fn start(handover: *mut libc::c_void) -> c_int {
+pub(super) extern "C" fn start(handover: *mut libc::c_void) -> c_int {
     // SAFETY: the pointer is that of `spawn`, which is suspended.
     unsafe { child(&*handover.cast::<Handover<'_>>()) }
 }
 
 /// Blocks all signals for this thread.
-fn block_signals() -> libc::sigset_t {
+pub(super) fn block_signals() -> libc::sigset_t {
     // SAFETY: all-zero bytes are a valid `sigset_t`; the sets are on the stack.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
@@ -546,7 +309,7 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
-fn restore_signals(old: &libc::sigset_t) {
+pub(super) fn restore_signals(old: &libc::sigset_t) {
     // SAFETY: as above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, ptr::null_mut()) };
 }
@@ -673,7 +436,7 @@ unsafe fn child(hand: &Handover<'_>) -> ! {
 
 /// Closes all descriptors but the standard ones and these. What the parent has open (locks among it) is of no concern to
 /// the child, and must not stay open for as long as a child that has lost its parent takes to notice.
-unsafe fn close_others(keep: &[RawFd]) {
+pub(super) unsafe fn close_others(keep: &[RawFd]) {
     let mut first = 3;
     // SAFETY: closes descriptors of this process only, since they are not shared.
     unsafe {
@@ -707,7 +470,7 @@ unsafe fn close_range(first: RawFd, last: RawFd) {
 /// As many descriptors are closed one by one, at most; this crate's do not have higher numbers.
 const MAX_DESCRIPTORS: RawFd = 1 << 16;
 
-unsafe fn fail(report: RawFd, step: u32) -> ! {
+pub(super) unsafe fn fail(report: RawFd, step: u32) -> ! {
     // SAFETY: `errno` is this thread's; the buffer is on the stack.
     unsafe {
         let errno = *libc::__errno_location();
@@ -721,7 +484,7 @@ unsafe fn fail(report: RawFd, step: u32) -> ! {
 }
 
 /// `prctl` with one argument; the others must be zero in full width.
-unsafe fn control(option: c_int, argument: c_ulong) -> bool {
+pub(super) unsafe fn control(option: c_int, argument: c_ulong) -> bool {
     let zero: c_ulong = 0;
     // SAFETY: used with options whose argument is a number.
     unsafe { libc::prctl(option, argument, zero, zero, zero) == 0 }

@@ -5,45 +5,35 @@
 //! files in `/etc`, and what `sandbox-paths` adds. Unless its output is fixed, its network has a loopback
 //! interface only.
 //!
-//! Everything is prepared here, in safe code: folders and files below the new root are made by the parent,
-//! and a [`Plan`] says what the child mounts. The `child` module carries plans out.
+//! Everything is prepared here and in `view`, in safe code: folders and files below the new root are made by the parent,
+//! and a [`Plan`] says what the child mounts. The `child` module carries plans out; without a PID namespace, `supervisor`
+//! sees to it that nothing outlives the builder.
 
 mod child;
+mod running;
 mod seccomp;
+mod supervisor;
+mod view;
 
-use crate::build::settings::{BuildSettings, SandboxPath};
-use crate::error::{Error, ErrorKind, Result};
 pub(super) use child::set_groups as set_thread_groups;
-use child::{Failure, Plan, Step, Supervised};
+pub(super) use running::{ExitStatus, Running};
+pub(super) use view::View;
+
+use crate::build::settings::BuildSettings;
+use crate::error::{Error, ErrorKind, Result};
+use child::{Failure, Plan, Step};
 use nix::sched::CloneFlags;
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The user that builders are, as they see it.
 const SANDBOX_UID: u32 = 1000;
 const SANDBOX_GID: u32 = 100;
-
-/// What is below `/proc` and lets root change the machine.
-const ROOTS_OWN: [&str; 7] = ["acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger"];
-
-/// What a builder of its own root sees.
-#[derive(Debug)]
-pub(super) struct View {
-    /// The folder that becomes the root. It exists and is empty.
-    pub root: PathBuf,
-    /// The store's folder, as the builder sees it.
-    pub store_dir: PathBuf,
-    /// The inputs: base names in the store's folder, and where they are on the machine.
-    pub inputs: Vec<(String, PathBuf)>,
-    /// Further files and folders, by where the builder sees them.
-    pub paths: BTreeMap<PathBuf, SandboxPath>,
-}
 
 /// A user of the machine that a builder runs as.
 #[derive(Debug, Clone)]
@@ -83,19 +73,6 @@ pub(super) struct Launch<'l> {
     pub env: Vec<Vec<u8>>,
 }
 
-/// A builder that runs. It is killed when this is dropped.
-#[derive(Debug)]
-pub(super) struct Running {
-    pid: libc::pid_t,
-    /// Readable when it has ended.
-    pub pidfd: Option<OwnedFd>,
-    /// Its output: the other end of its terminal, or of a pipe where there are no terminals.
-    pub output: File,
-    /// If it has no namespace that ends with it: the process that ends what it has started.
-    supervised: Option<Supervised>,
-    reaped: bool,
-}
-
 /// Why a builder was not started.
 #[derive(Debug)]
 pub(super) enum LaunchError {
@@ -130,11 +107,6 @@ fn c_path(path: &Path) -> Result<CString> {
     c_string(path.as_os_str().as_bytes())
 }
 
-/// `below` put under `root`.
-fn inside(root: &Path, below: &Path) -> PathBuf {
-    root.join(below.strip_prefix("/").unwrap_or(below))
-}
-
 /// Which namespaces this process may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
@@ -163,7 +135,7 @@ fn probe(users: bool) -> bool {
         namespaces: namespaces(users, false).bits(),
         steps: vec![
             Step::AwaitParent,
-            private_mounts(),
+            view::private_mounts(),
             Step::Mount {
                 source: Some(c"none".into()),
                 target: c"/proc".into(),
@@ -186,7 +158,7 @@ fn probe(users: bool) -> bool {
     let Ok(started) = started else {
         return false;
     };
-    wait(started.pid);
+    running::wait(started.pid);
     matches!(started.outcome, Err(Failure::Exec(_)))
 }
 
@@ -202,16 +174,6 @@ fn namespaces(users: bool, network: bool) -> CloneFlags {
         flags |= CloneFlags::CLONE_NEWNET;
     }
     flags
-}
-
-fn private_mounts() -> Step {
-    Step::Mount {
-        source: None,
-        target: c"/".into(),
-        kind: None,
-        flags: libc::MS_PRIVATE | libc::MS_REC,
-        data: None,
-    }
 }
 
 fn write_maps(pid: libc::pid_t, user: Option<&User>) -> io::Result<()> {
@@ -231,16 +193,6 @@ fn write_maps(pid: libc::pid_t, user: Option<&User>) -> io::Result<()> {
         fs::write(dir.join(name), text)?;
     }
     Ok(())
-}
-
-/// Waits for a child; its status as `waitpid` gives it.
-fn wait(pid: libc::pid_t) -> Option<nix::sys::wait::WaitStatus> {
-    loop {
-        match nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) {
-            Err(nix::errno::Errno::EINTR) => {}
-            status => return status.ok(),
-        }
-    }
 }
 
 /// A new terminal: our end and the builder's. Where the machine has none, a pipe.
@@ -302,7 +254,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
             steps.push(Step::LoopbackUp);
         }
         steps.push(Step::HostName(c"localhost".into(), c"(none)".into()));
-        enter(launch, view, &mut steps)?;
+        view::enter(launch, view, &mut steps)?;
     }
     let users = flags.contains(CloneFlags::CLONE_NEWUSER);
     if launch.view.is_some() && !users && launch.user.is_none() {
@@ -346,18 +298,12 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Running, LaunchError> {
         drop_groups: users.then_some(settings.require_drop_supplementary_groups),
         supervise: launch.view.is_none(),
     };
-    let spawned = child::spawn(&plan, |pid| match users {
+    let mut spawned = child::spawn(&plan, |pid| match users {
         true => write_maps(pid, launch.user.as_ref()),
         false => Ok(()),
     })
     .map_err(|e| Error::io("unable to start build process", e))?;
-    let running = Running {
-        pid: spawned.pid,
-        pidfd: child::pidfd(spawned.pid),
-        output,
-        supervised: spawned.supervised,
-        reaped: false,
-    };
+    let running = Running::new(&mut spawned, output);
     drop(builder_end);
     match spawned.outcome {
         Ok(()) => Ok(running),
@@ -434,388 +380,6 @@ fn personality(settings: &BuildSettings, platform: &[u8], steps: &mut Vec<Step>)
         steps.push(Step::Personality(UNAME26));
     }
     steps.push(Step::Personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong));
-}
-
-/// Makes what can be made beforehand below the new root, and adds the steps for the rest.
-fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> Result<()> {
-    let root = &view.root;
-    skeleton(launch, view)?;
-
-    let mut paths = view.paths.clone();
-    paths.insert(
-        launch.build_dir_inside.to_owned(),
-        SandboxPath {
-            source: launch.build_dir.to_owned(),
-            optional: false,
-        },
-    );
-    let own_dev = !paths.contains_key(Path::new("/dev"));
-    if own_dev {
-        devices(launch, root, &mut paths)?;
-    }
-    if launch.network {
-        network_files(launch, root, &mut paths)?;
-    }
-
-    steps.push(private_mounts());
-    steps.push(bind(root, root, libc::MS_BIND)?);
-    for (name, source) in &view.inputs {
-        // An input that a folder of `sandbox-paths` covers comes after it.
-        paths.insert(
-            view.store_dir.join(name),
-            SandboxPath {
-                source: source.clone(),
-                optional: false,
-            },
-        );
-    }
-    let store = inside(root, &view.store_dir);
-    for (target, path) in &paths {
-        // An instance of its own is mounted below.
-        if path.source == Path::new("/proc") || target == Path::new("/proc") {
-            continue;
-        }
-        let covered = target
-            .ancestors()
-            .skip(1)
-            .any(|above| above != Path::new("/") && paths.contains_key(above));
-        let target = inside(root, target);
-        if show(path, &target, covered, steps)? && target.parent() == Some(store.as_path()) {
-            steps.push(Step::ReadOnly(c_path(&target)?));
-        }
-    }
-
-    make_dir(&root.join("proc"))?;
-    steps.push(Step::Mount {
-        source: Some(c"none".into()),
-        target: c_path(&root.join("proc"))?,
-        kind: Some(c"proc".into()),
-        flags: 0,
-        data: None,
-    });
-    if launch.user.is_none() && nix::unistd::geteuid().is_root() {
-        // To these, only the number of the user outside matters.
-        for name in ROOTS_OWN {
-            if Path::new("/proc").join(name).exists() {
-                let path = root.join("proc").join(name);
-                steps.push(bind(&path, &path, libc::MS_BIND | libc::MS_REC)?);
-                steps.push(Step::ReadOnly(c_path(&path)?));
-            }
-        }
-    }
-    if Path::new("/dev/shm").exists() {
-        let size = &launch.settings.sandbox_dev_shm_size;
-        steps.push(Step::Mount {
-            source: Some(c"none".into()),
-            target: c_path(&root.join("dev/shm"))?,
-            kind: Some(c"tmpfs".into()),
-            flags: 0,
-            data: Some(c_string(format!("size={size}"))?),
-        });
-    }
-    if own_dev
-        && Path::new("/dev/pts/ptmx").exists()
-        && !paths.contains_key(Path::new("/dev/pts"))
-        && !paths.contains_key(Path::new("/dev/ptmx"))
-    {
-        // A file to bind to, should that be needed; else a link takes its place.
-        let ptmx = root.join("dev/ptmx");
-        make_file(&ptmx, b"")?;
-        steps.push(Step::MountDevPts {
-            target: c_path(&root.join("dev/pts"))?,
-            ptmx: c_path(&ptmx)?,
-        });
-    }
-    steps.push(Step::Chmod(c_path(&root.join("etc"))?, 0o555));
-    steps.push(Step::PivotRoot(c_path(root)?));
-    Ok(())
-}
-
-/// The folders and files that every sandbox has.
-fn skeleton(launch: &Launch<'_>, view: &View) -> Result<()> {
-    let root = &view.root;
-    let mode = |path: &Path, mode| {
-        fs::set_permissions(path, Permissions::from_mode(mode))
-            .map_err(io_error("setting permissions of", path))
-    };
-    let tmp = root.join("tmp");
-    make_dir(&tmp)?;
-    mode(&tmp, 0o1777)?;
-    let etc = root.join("etc");
-    make_dir(&etc)?;
-    if !launch.network {
-        make_file(&etc.join("hosts"), b"127.0.0.1 localhost\n::1 localhost\n")?;
-    }
-    let (uid, gid) = match &launch.user {
-        Some(user) if !launch.user_namespace => (user.uid, user.gid),
-        _ => (SANDBOX_UID, SANDBOX_GID),
-    };
-    let home = launch.build_dir_inside.display();
-    make_file(
-        &etc.join("passwd"),
-        format!(
-            "root:x:0:0:Nix build user:{home}:/noshell\n\
-             nixbld:x:{uid}:{gid}:Nix build user:{home}:/noshell\n\
-             nobody:x:65534:65534:Nobody:/:/noshell\n"
-        )
-        .as_bytes(),
-    )?;
-    make_file(
-        &etc.join("group"),
-        format!("root:x:0:\nnixbld:!:{gid}:\nnogroup:x:65534:\n").as_bytes(),
-    )?;
-    let store = inside(root, &view.store_dir);
-    make_dir(&store)?;
-    mode(&store, 0o1775)?;
-    if let Some(user) = &launch.user {
-        for (path, owner) in [(root, 0), (&store, 0)] {
-            nix::unistd::chown(path, Some(owner.into()), Some(user.gid.into()))
-                .map_err(|e| io_error("cannot change ownership of", path)(e.into()))?;
-        }
-    }
-    Ok(())
-}
-
-/// A nearly empty `/dev`.
-fn devices(
-    launch: &Launch<'_>,
-    root: &Path,
-    paths: &mut BTreeMap<PathBuf, SandboxPath>,
-) -> Result<()> {
-    let dev = root.join("dev");
-    make_dir(&dev.join("shm"))?;
-    make_dir(&dev.join("pts"))?;
-    for (name, target) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ] {
-        let link = dev.join(name);
-        symlink(target, &link).map_err(io_error("creating symlink", &link))?;
-    }
-    let kvm = launch.settings.system_features.contains("kvm");
-    for (name, optional) in [
-        ("full", false),
-        ("null", false),
-        ("random", false),
-        ("tty", true),
-        ("urandom", false),
-        ("zero", false),
-        ("kvm", true),
-    ] {
-        if name != "kvm" || kvm {
-            let path = Path::new("/dev").join(name);
-            let source = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-            paths
-                .entry(path)
-                .or_insert(SandboxPath { source, optional });
-        }
-    }
-    Ok(())
-}
-
-/// Files that resolving names and checking certificates need.
-fn network_files(
-    launch: &Launch<'_>,
-    root: &Path,
-    paths: &mut BTreeMap<PathBuf, SandboxPath>,
-) -> Result<()> {
-    make_file(
-        &root.join("etc/nsswitch.conf"),
-        b"hosts: files dns\nservices: files\n",
-    )?;
-    for path in ["/etc/resolv.conf", "/etc/services", "/etc/hosts"] {
-        if let Ok(source) = fs::canonicalize(path) {
-            paths.entry(path.into()).or_insert(SandboxPath {
-                source,
-                optional: true,
-            });
-        }
-    }
-    if let Some(source) = &launch.settings.ssl_cert_file
-        && let Ok(source) = fs::canonicalize(source)
-    {
-        paths
-            .entry("/etc/ssl/certs/ca-certificates.crt".into())
-            .or_insert(SandboxPath {
-                source,
-                optional: true,
-            });
-    }
-    Ok(())
-}
-
-/// Shows a file or folder of the machine at `target`, which is a path of the machine below the new root.
-/// `covered` says that an earlier mount hides what the parent would make there. False if there is nothing to
-/// mount.
-fn show(path: &SandboxPath, target: &Path, covered: bool, steps: &mut Vec<Step>) -> Result<bool> {
-    let kind = match fs::symlink_metadata(&path.source) {
-        Ok(meta) => meta.file_type(),
-        Err(e) if path.optional && e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(io_error("getting attributes of path", &path.source)(e)),
-    };
-    let parent = target.parent().unwrap_or(target);
-    if kind.is_symlink() {
-        // Mounts would follow it, so it is copied.
-        if !covered {
-            let link =
-                fs::read_link(&path.source).map_err(io_error("reading symlink", &path.source))?;
-            make_dir(parent)?;
-            match symlink(&link, target) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(io_error("creating symlink", target)(e));
-                }
-                _ => {}
-            }
-        }
-        return Ok(false);
-    }
-    if covered {
-        let mut above: Vec<&Path> = target.ancestors().skip(1).collect();
-        above.pop();
-        for dir in above.into_iter().rev() {
-            steps.push(Step::MakeDir(c_path(dir)?));
-        }
-        steps.push(if kind.is_dir() {
-            Step::MakeDir(c_path(target)?)
-        } else {
-            Step::MakeFile(c_path(target)?)
-        });
-    } else if kind.is_dir() {
-        make_dir(target)?;
-    } else {
-        make_dir(parent)?;
-        make_file(target, b"")?;
-    }
-    steps.push(bind(&path.source, target, libc::MS_BIND | libc::MS_REC)?);
-    Ok(true)
-}
-
-fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> Result<Step> {
-    Ok(Step::Mount {
-        source: Some(c_path(source)?),
-        target: c_path(target)?,
-        kind: None,
-        flags,
-        data: None,
-    })
-}
-
-fn make_dir(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) => fs::create_dir_all(path).map_err(io_error("creating directory", path)),
-    }
-}
-
-fn make_file(path: &Path, contents: &[u8]) -> Result<()> {
-    fs::write(path, contents).map_err(io_error("writing", path))
-}
-
-impl Running {
-    /// Whether the builder has ended, and with it what it has started.
-    pub fn has_ended(&self) -> bool {
-        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        let pid = nix::unistd::Pid::from_raw(self.pid);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
-    }
-
-    /// Kills the builder and everything that it has started, and waits for its end. Returns its exit status.
-    pub fn kill(&mut self) -> ExitStatus {
-        match &mut self.supervised {
-            // It may have ended by itself meanwhile, and its status is wanted then.
-            Some(supervised) => supervised.give_up(),
-            None => child::kill(self.pid),
-        }
-        self.wait()
-    }
-
-    /// Waits for the end of the builder, and of what it has left behind.
-    pub fn wait(&mut self) -> ExitStatus {
-        use nix::sys::wait::WaitStatus;
-        if self.reaped {
-            return ExitStatus::Lost;
-        }
-        self.reaped = true;
-        let pid = nix::unistd::Pid::from_raw(self.pid);
-        let mut status = wait(self.pid);
-        if let Some(supervised) = &mut self.supervised {
-            status = supervised
-                .status()
-                .and_then(|status| WaitStatus::from_raw(pid, status).ok());
-        }
-        match status {
-            Some(WaitStatus::Exited(_, code)) => ExitStatus::Code(code),
-            Some(WaitStatus::Signaled(_, signal, _)) => {
-                ExitStatus::Signal(signal as i32, signal.as_str())
-            }
-            _ => ExitStatus::Lost,
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.reaped {
-            self.kill();
-        }
-    }
-}
-
-/// How a builder ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExitStatus {
-    /// By itself.
-    Code(i32),
-    /// By a signal.
-    Signal(i32, &'static str),
-    /// Nobody knows.
-    Lost,
-}
-
-impl ExitStatus {
-    /// As errors put it.
-    pub fn describe(self) -> String {
-        match self {
-            ExitStatus::Code(0) => "succeeded".into(),
-            ExitStatus::Code(code) => format!("failed with exit code {code}"),
-            ExitStatus::Signal(number, name) => {
-                format!(
-                    "failed due to signal {number} ({})",
-                    signal_text(number, name)
-                )
-            }
-            ExitStatus::Lost => "died abnormally".into(),
-        }
-    }
-}
-
-/// What the C library calls a signal.
-fn signal_text(number: i32, name: &'static str) -> &'static str {
-    match number {
-        libc::SIGHUP => "Hangup",
-        libc::SIGINT => "Interrupt",
-        libc::SIGQUIT => "Quit",
-        libc::SIGILL => "Illegal instruction",
-        libc::SIGTRAP => "Trace/breakpoint trap",
-        libc::SIGABRT => "Aborted",
-        libc::SIGBUS => "Bus error",
-        libc::SIGFPE => "Floating point exception",
-        libc::SIGKILL => "Killed",
-        libc::SIGUSR1 => "User defined signal 1",
-        libc::SIGSEGV => "Segmentation fault",
-        libc::SIGUSR2 => "User defined signal 2",
-        libc::SIGPIPE => "Broken pipe",
-        libc::SIGALRM => "Alarm clock",
-        libc::SIGTERM => "Terminated",
-        libc::SIGXCPU => "CPU time limit exceeded",
-        libc::SIGXFSZ => "File size limit exceeded",
-        libc::SIGSYS => "Bad system call",
-        _ => name,
-    }
 }
 
 #[cfg(test)]

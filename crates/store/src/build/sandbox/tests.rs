@@ -1,4 +1,6 @@
 use super::*;
+use crate::build::settings::SandboxPath;
+use std::collections::BTreeMap;
 use std::io::Read;
 
 fn sh() -> Option<BTreeMap<PathBuf, SandboxPath>> {

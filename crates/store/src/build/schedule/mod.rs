@@ -15,9 +15,9 @@ use super::request::{
     BuildMode, BuildReport, BuildRequest, BuildResult, BuildStatus, DrvRef, FailureClasses,
 };
 use super::{Failed, Shared};
-use crate::build::events::{Activity, ActivityKind, Level};
 use crate::derivation::{Derivation, OutputName};
 use crate::error::{Error, ErrorKind};
+use crate::events::{Activity, ActivityKind, Level};
 use crate::store_path::StorePath;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

@@ -3,11 +3,11 @@
 use super::{Key, Schedule, Value, error};
 use crate::build::Failed;
 use crate::build::environment::missing_feature;
-use crate::build::events::{Activity, ActivityKind, Level};
 use crate::build::job::Job;
 use crate::build::request::{BuildMode, BuildStatus, DrvRef, Outputs};
 use crate::build::resolve::{Chain, input_chains, resolve, should_resolve};
 use crate::derivation::{Derivation, DerivationKind, OutputName};
+use crate::events::{Activity, ActivityKind, Level};
 use crate::local::Realisation;
 use crate::store_path::StorePath;
 use std::collections::{BTreeMap, BTreeSet};
