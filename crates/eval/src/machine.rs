@@ -86,7 +86,7 @@ pub struct Known {
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// Makes the evaluation fail with [`ErrorKind::Cancelled`] soon.
+    /// Makes the evaluation fail with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) soon.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -255,7 +255,7 @@ impl Machine {
         self.heap.primop(index)
     }
 
-    /// Lets the traces of errors show what a builtin (one with [`Body::Frame`]) was doing, instead of that it was called.
+    /// Lets the traces of errors show what a builtin (one with [`Body::Frame`](crate::native::Body::Frame)) was doing, instead of that it was called.
     pub fn describe_builtin(&mut self, name: &'static str, describe: Describe) {
         self.describers.insert(name, describe);
     }

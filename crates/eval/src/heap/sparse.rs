@@ -12,7 +12,8 @@
 //! Whoever reads an empty slot makes its thunk. Readers have no access to the heap, so the thunks come from a
 //! small allocator of their own, the [`Side`], which the third word after the row points to.
 
-use super::{AttrsRef, Block, EnvPtr, Heap, Shape, map_block, read, state, write};
+use super::blocks::{Block, map_block};
+use super::{AttrsRef, EnvPtr, Heap, Shape, read, state, write};
 use crate::code::Op;
 use crate::position::PosId;
 use crate::symbol::Symbol;
@@ -31,7 +32,7 @@ pub(super) const EXTRA: usize = 3;
 const THUNK: usize = 2;
 
 /// Addresses that are taken from the system at a time; pages are touched as they are needed.
-const REGION: usize = super::BLOCK;
+const REGION: usize = super::blocks::BLOCK;
 
 /// The names of a set literal and where the code of each attribute begins.
 pub(crate) struct SparseCode {
@@ -220,7 +221,7 @@ impl Heap {
         self.stats.attrsets += 1;
         self.stats.attrs += len as u64;
         let p = self.alloc(1 + len + EXTRA);
-        write(p, 0, shape.0 as u64 | super::SPARSE);
+        write(p, 0, shape.0 as u64 | super::attrs::SPARSE);
         write(p, 1 + len, what);
         write(p, 2 + len, with);
         write(p, 3 + len, Rc::as_ptr(&self.side) as u64);
@@ -237,7 +238,7 @@ pub(crate) enum Origin {
 impl AttrsRef {
     #[inline(always)]
     pub(crate) fn is_sparse(self) -> bool {
-        self.head() & super::SPARSE != 0
+        self.head() & super::attrs::SPARSE != 0
     }
 
     /// What the thunks of a sparse set are made of.

@@ -25,7 +25,7 @@ impl Machine {
     }
 
     /// About the bytes of what is kept as long as the machine: names, contexts, code, the errors of failed thunks.
-    pub(super) fn outside(&self) -> usize {
+    fn outside(&self) -> usize {
         self.symbols.table_bytes() + self.contexts.bytes() + self.code_bytes + self.error_bytes
     }
 

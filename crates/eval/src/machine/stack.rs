@@ -62,7 +62,7 @@ impl Machine {
         self.stack.pop().unwrap_or(Value::NULL).resolved()
     }
 
-    /// The error that the step of a [`Step::Catch`] or [`Step::CatchAll`] failed with.
+    /// The error that the step of a [`Step::Catch`](crate::Step::Catch) or [`Step::CatchAll`](crate::Step::CatchAll) failed with.
     pub fn take_error(&mut self) -> Error {
         self.pending
             .take()
