@@ -1052,3 +1052,53 @@ fn many_trivial_builds() {
         eprintln!("{count} {what}: {:?}, {each:?} each", start.elapsed());
     }
 }
+
+/// The graph of a whole system has thousands of paths.
+#[test]
+fn graphs_of_many_paths_are_exported() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let mut texts: Vec<nivis_store::StorePath> = Vec::new();
+    for number in 0..400 {
+        let references = texts.iter().rev().step_by(7).take(3).cloned().collect();
+        let text = lab
+            .store
+            .add_text(&format!("t{number}"), b"text", &references);
+        texts.push(text.unwrap());
+    }
+    let top = texts.last().unwrap();
+    let drv = lab.shell("graph", &["out"], |drv| {
+        drv.0.input_srcs.insert(top.clone());
+        let graph = format!(r#"{{"graph":["{}"]}}"#, lab.print(top));
+        let text = format!(r#"{{"exportReferencesGraph":{graph},"name":"graph"}}"#);
+        drv.0.structured_attrs = Some(text.into());
+        let out = nivis_store::hash_placeholder("out");
+        drv.script(&format!("cp $NIX_ATTRS_JSON_FILE {out}"));
+    });
+    let report = lab.build(&[BuildRequest::all(drv)]);
+    lab.expect_success(&report);
+    let out = lab.store.real_path(&report.results[0].outputs["out"]);
+    let json = nivis_store::json::Json::parse(fs::read(out).unwrap()).unwrap();
+    let nivis_store::json::Json::Object(attrs) = json else {
+        panic!("{json:?}");
+    };
+    let graph = attrs["graph"].to_text();
+    let closure = lab.store.closure([top]).unwrap();
+    assert_eq!(graph.matches("closureSize").count(), closure.len());
+    for path in closure.iter().step_by(37) {
+        let size: u64 = lab
+            .store
+            .closure([path])
+            .unwrap()
+            .iter()
+            .map(|path| lab.store.query_path_info(path).unwrap().nar_size)
+            .sum();
+        let at = graph
+            .find(&format!("\"path\":\"{}\"", lab.print(path)))
+            .unwrap();
+        let start = graph[..at].rfind('{').unwrap();
+        let size = format!("\"closureSize\":{size},");
+        assert!(graph[start..at].contains(&size), "{}", &graph[start..at]);
+    }
+}

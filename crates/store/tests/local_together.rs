@@ -204,7 +204,7 @@ impl NarSource for Breaking {
 #[test]
 fn what_cannot_be_read_to_its_end_leaves_nothing() {
     let Home { store, .. } = &home();
-    for round in 0..10 {
+    for round in 0..3 {
         let error = store
             .add_source(
                 "breaking",
@@ -242,7 +242,7 @@ fn a_store_is_made_by_many_at_once() {
 #[test]
 fn paths_are_copied_by_several_at_once() {
     let (from, to) = (&home(), &home());
-    for n in 0..50 {
+    for n in 0..15 {
         let text = format!("text {n}").repeat(20_000);
         let path = from
             .store
