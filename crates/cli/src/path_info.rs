@@ -6,6 +6,7 @@ use clap::Args;
 use nivis_store::StorePath;
 use nivis_store::json::Json;
 use nivis_store::local::{LocalStore, PathInfo, render_size};
+use std::collections::HashMap;
 
 #[derive(Args)]
 #[command(disable_help_flag = true)]
@@ -41,13 +42,11 @@ pub struct PathInfoArgs {
 /// Paths that are not valid.
 pub fn run(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
     let (store, paths) = args.paths.resolve(&mut common)?;
-    let closure_size = |path: &StorePath| -> Result<u64, Failure> {
-        let mut sum = 0;
-        for path in store.closure([path])? {
-            sum += store.query_path_info(&path)?.nar_size;
-        }
-        Ok(sum)
+    let sizes = match args.closure_size {
+        true => store.closure_sizes(&store.valid_among(&paths)?)?,
+        false => HashMap::new(),
     };
+    let closure_size = |path: &StorePath| sizes.get(path).copied().unwrap_or(0);
     if args.json {
         let format = args.json_format.unwrap_or_else(|| {
             crate::session::warn(
@@ -69,7 +68,7 @@ pub fn run(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
                     if args.closure_size
                         && let Json::Object(entries) = &mut json
                     {
-                        let size = Json::Number(closure_size(path)?.to_string());
+                        let size = Json::Number(closure_size(path).to_string());
                         entries.insert("closureSize".into(), size);
                     }
                     json
@@ -114,7 +113,7 @@ pub fn run(mut common: Common, args: &PathInfoArgs) -> Result<(), Failure> {
             line.push_str(&size(info.nar_size));
         }
         if args.closure_size {
-            line.push_str(&size(closure_size(path)?));
+            line.push_str(&size(closure_size(path)));
         }
         if args.sigs {
             let mut words = Vec::new();

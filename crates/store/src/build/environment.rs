@@ -6,12 +6,12 @@ use crate::derivation::{Derivation, DerivationKind, OutputName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{Hash, HashAlgorithm, HashFormat};
 use crate::json::Json;
-use crate::local::{LocalStore, PathInfo};
+use crate::local::LocalStore;
 use crate::placeholder::hash_placeholder;
 use crate::registration::Registration;
 use crate::store_path::StorePath;
 use bstr::ByteSlice;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A folder that does not exist, so that no program finds the files of a home.
 pub(super) const HOME: &str = "/homeless-shelter";
@@ -241,15 +241,13 @@ fn validity_registration(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Res
     Ok(out.into_bytes())
 }
 
-/// What is known about the paths of a closure, in the form that builders are used to.
+/// What is known about paths, in the form that builders are used to.
 fn path_infos(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Result<Json> {
-    let infos: Vec<PathInfo> = paths
-        .iter()
-        .map(|path| store.query_path_info(path))
-        .collect::<Result<_>>()?;
-    let sizes = closure_sizes(&infos);
-    let mut list = Vec::with_capacity(infos.len());
-    for (info, closure_size) in infos.iter().zip(sizes) {
+    let sizes = store.closure_sizes(paths)?;
+    let mut list = Vec::with_capacity(paths.len());
+    for path in paths {
+        let info = store.query_path_info(path)?;
+        let closure_size = sizes.get(path).copied().unwrap_or(0);
         let references = info.references.iter().map(|r| Json::string(store.print(r)));
         let mut object = vec![
             (
@@ -268,42 +266,6 @@ fn path_infos(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Result<Json> {
         list.push(Json::object(object));
     }
     Ok(Json::Array(list))
-}
-
-/// The sizes of the closures of paths that are a closure together. Quadratic, but in memory: asking the store for each
-/// closure takes minutes for a whole system.
-fn closure_sizes(infos: &[PathInfo]) -> Vec<u64> {
-    let index: HashMap<&StorePath, usize> = infos
-        .iter()
-        .enumerate()
-        .map(|(number, info)| (&info.path, number))
-        .collect();
-    let references: Vec<Vec<usize>> = infos
-        .iter()
-        .map(|info| {
-            info.references
-                .iter()
-                .filter_map(|r| index.get(r).copied())
-                .collect()
-        })
-        .collect();
-    // For which path each was seen last.
-    let mut seen = vec![usize::MAX; infos.len()];
-    let mut todo = Vec::new();
-    let mut size_of = |start: usize| {
-        let mut size = 0u64;
-        todo.push(start);
-        while let Some(at) = todo.pop() {
-            match seen.get_mut(at) {
-                Some(last) if *last != start => *last = start,
-                _ => continue,
-            }
-            size = size.saturating_add(infos.get(at).map_or(0, |info| info.nar_size));
-            todo.extend(references.get(at).into_iter().flatten());
-        }
-        size
-    };
-    (0..infos.len()).map(&mut size_of).collect()
 }
 
 /// Attributes as declarations for Bash, as far as they can be written so: simple values, and arrays and

@@ -283,6 +283,57 @@ impl LocalStore {
         })
     }
 
+    /// The size of the closure of each of some paths: of the archives of all that it reaches through references, in bytes.
+    ///
+    /// Quadratic, but in memory: asking the database for each closure takes minutes for a whole system.
+    pub fn closure_sizes<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+    ) -> Result<HashMap<StorePath, u64>> {
+        let paths: BTreeSet<&StorePath> = paths.into_iter().collect();
+        let closure: Vec<StorePath> = self.closure(paths.iter().copied())?.into_iter().collect();
+        let index: HashMap<&StorePath, usize> = closure
+            .iter()
+            .enumerate()
+            .map(|(at, path)| (path, at))
+            .collect();
+        let mut nodes: Vec<(u64, Vec<usize>)> = Vec::with_capacity(closure.len());
+        {
+            let db = self.db();
+            db::read(&db, "computing closures", |db| {
+                for path in &closure {
+                    let info = self.path_info_in(db, path)?;
+                    let info = info.ok_or_else(|| self.not_valid(path))?;
+                    let references = info.references.iter().filter_map(|r| index.get(r).copied());
+                    nodes.push((info.nar_size, references.collect()));
+                }
+                Ok(())
+            })?;
+        }
+        // From where each was reached last.
+        let mut seen = vec![usize::MAX; nodes.len()];
+        let mut todo = Vec::new();
+        let mut sizes = HashMap::with_capacity(paths.len());
+        for path in paths {
+            let Some(&start) = index.get(path) else {
+                continue;
+            };
+            let mut size = 0u64;
+            todo.push(start);
+            while let Some(at) = todo.pop() {
+                if let (Some(last), Some((own, references))) = (seen.get_mut(at), nodes.get(at))
+                    && *last != start
+                {
+                    *last = start;
+                    size = size.saturating_add(*own);
+                    todo.extend(references);
+                }
+            }
+            sizes.insert(path.clone(), size);
+        }
+        Ok(sizes)
+    }
+
     fn neighbours(&self, path: &StorePath, options: ClosureOptions) -> Result<Vec<StorePath>> {
         let ClosureOptions {
             reverse,
