@@ -9,6 +9,7 @@ use nivis_store::json::Json;
 use nivis_store::local::LocalStore;
 use nivis_store::{OutputName, StorePath};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Args)]
 pub struct BuildArgs {
@@ -76,32 +77,12 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if common.settings.switch("print-missing").unwrap_or(true) {
-        crate::missing::find(&store, &wanted)?.print(&store)?;
-    }
     let mode = match (args.rebuild, args.repair) {
         (true, _) => BuildMode::Check,
         (_, true) => BuildMode::Repair,
         _ => BuildMode::Normal,
     };
-    let settings = store_access::build_settings(&common)?;
-    let results = store_access::build_each(&store, settings, &wanted, mode)?;
-    let mut built = Vec::new();
-    for (wanted, result) in wanted.into_iter().zip(results) {
-        built.push(match wanted {
-            Wanted::Path(path) => Built::Path(path),
-            Wanted::Built(request) => {
-                let known = result.map(|r| r.outputs);
-                Built::Outputs {
-                    outputs: match known {
-                        Some(outputs) if !outputs.is_empty() => outputs,
-                        _ => store_access::outputs_of(&store, &request)?,
-                    },
-                    drv: request.drv,
-                }
-            }
-        });
-    }
+    let built = build(&common, &store, &wanted, mode)?;
     if args.json {
         let items = built.iter().map(|b| built_json(&store, b));
         let json = Json::Array(items.collect::<Result<_, _>>()?);
@@ -122,6 +103,53 @@ pub fn run(mut common: Common, args: &BuildArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn build(
+    common: &Common,
+    store: &Arc<LocalStore>,
+    wanted: &[Wanted],
+    mode: BuildMode,
+) -> Result<Vec<Built>, Failure> {
+    if common.settings.switch("print-missing").unwrap_or(true) {
+        crate::missing::find(store, wanted)?.print(store)?;
+    }
+    let settings = store_access::build_settings(common)?;
+    let results = store_access::build_each(store, settings, wanted, mode)?;
+    let mut built = Vec::new();
+    for (wanted, result) in wanted.iter().zip(results) {
+        built.push(match wanted {
+            Wanted::Path(path) => Built::Path(path.clone()),
+            Wanted::Built(request) => {
+                let known = result.map(|r| r.outputs);
+                Built::Outputs {
+                    outputs: match known {
+                        Some(outputs) if !outputs.is_empty() => outputs,
+                        _ => store_access::outputs_of(store, request)?,
+                    },
+                    drv: request.drv.clone(),
+                }
+            }
+        });
+    }
+    Ok(built)
+}
+
+/// Builds what is missing. The paths of everything that is wanted.
+///
+/// # Errors
+/// Failed builds.
+pub fn built_paths(
+    common: &Common,
+    store: &Arc<LocalStore>,
+    wanted: &[Wanted],
+) -> Result<Vec<StorePath>, Failure> {
+    let built = build(common, store, wanted, BuildMode::Normal)?;
+    let paths = built.into_iter().flat_map(|built| match built {
+        Built::Path(path) => vec![path],
+        Built::Outputs { outputs, .. } => outputs.into_values().collect(),
+    });
+    Ok(paths.collect())
 }
 
 fn link_all(store: &LocalStore, out_link: &str, built: &[Built]) -> Result<(), Failure> {

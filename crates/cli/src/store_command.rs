@@ -153,6 +153,25 @@ impl PathsArgs {
         &self,
         common: &mut Common,
     ) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
+        self.resolve_and(common, false)
+    }
+
+    /// The same, with what is missing built first.
+    ///
+    /// # Errors
+    /// Also failed builds.
+    pub fn resolve_built(
+        &self,
+        common: &mut Common,
+    ) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
+        self.resolve_and(common, true)
+    }
+
+    fn resolve_and(
+        &self,
+        common: &mut Common,
+        build: bool,
+    ) -> Result<(Arc<LocalStore>, Vec<StorePath>), Failure> {
         let mut args = self.installables.clone();
         if self.stdin {
             args.extend(installable::from_stdin()?);
@@ -172,9 +191,14 @@ impl PathsArgs {
             return Ok((store_access::open(common)?, Vec::new()));
         }
         let wanted = installable::resolve(common, &self.source, &args)?;
-        let store = store_access::open_beside(common)?;
+        let store = match build {
+            true => store_access::open_for(common, &wanted)?,
+            false => store_access::open_beside(common)?,
+        };
         let mut paths = if self.derivation {
             derivations(&store, &wanted)?
+        } else if build {
+            crate::build_command::built_paths(common, &store, &wanted)?
         } else {
             crate::missing::find(&store, &wanted)?.print_always(&store)?;
             installable::paths(&store, &wanted)?
@@ -270,6 +294,7 @@ pub fn run(mut common: Common, command: StoreCommand) -> Result<(), Failure> {
         StoreCommand::Dump { path, source } => {
             let wanted = installable::resolve(&mut common, &source, path.as_slice())?;
             let store = store_access::open_beside(&common)?;
+            crate::missing::find(&store, &wanted)?.print_always(&store)?;
             let paths = installable::paths(&store, &wanted)?;
             let [path] = paths.as_slice() else {
                 return Err(Failure::Usage(

@@ -80,7 +80,10 @@ pub fn run(mut common: Common, args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 /// The keys that settings trust, with those of the secret keys that can be read.
-fn public_keys(common: &Common) -> Result<PublicKeys, Failure> {
+///
+/// # Errors
+/// Keys that are none.
+pub fn public_keys(common: &Common) -> Result<PublicKeys, Failure> {
     let mut keys = PublicKeys::default();
     for key in common.settings.list_or_default("trusted-public-keys") {
         keys.add(&key)?;

@@ -52,6 +52,7 @@ pub fn run(mut common: Common, args: &WhyArgs) -> Result<(), Failure> {
     let dependency = resolve(&both[1])?;
     let store = store_access::open_beside(&common)?;
     if !args.derivation {
+        crate::missing::find(&store, &package)?.print(&store)?;
         let settings = store_access::build_settings(&common)?;
         store_access::build(&store, settings, &package, BuildMode::Normal)?;
     }

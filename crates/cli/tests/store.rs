@@ -719,13 +719,45 @@ fn stores_exchange_paths() {
         assert_eq!(outcome.status, 0, "{outcome:?}");
         outcome.out
     };
-    there(&["copy", "--from", &w.real, "--to", &other, out.trim()]);
+    // Nobody has signed it, and its path says nothing of its contents.
+    let copy = ["copy", "--from", &w.real, "--to", &other, out.trim()];
+    let refused = w
+        .dir
+        .named("nivis", &copy, &[("PATH", "/bin:/usr/bin")], "");
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(
+        refused
+            .err
+            .contains("because it lacks a signature by a trusted key"),
+        "{refused:?}"
+    );
+    there(&[&copy[..], &["--no-check-sigs"]].concat());
     let closure = w.ok("nix-store", &["-qR", out.trim()]);
     assert_eq!(
         there(&["store", "requisites", out.trim(), "--store", &other]),
         closure
     );
     there(&["store", "verify", "--all", "--no-trust", "--store", &other]);
+    // What is missing is built first.
+    w.dir.write(
+        "g.nix",
+        r#"import ./sh.nix { name = "g"; script = "echo g > $out"; }"#,
+    );
+    w.ok(
+        "nivis",
+        &[
+            "copy",
+            "-f",
+            "g.nix",
+            "--to",
+            &other,
+            "--option",
+            "require-sigs",
+            "false",
+        ],
+    );
+    let g = w.ok("nivis", &["path-info", "-f", "g.nix"]);
+    assert_eq!(there(&["path-info", g.trim(), "--store", &other]), g);
     // Evaluated in one store, built in another.
     let evaluated = w.dir.path().join("evaluated").display().to_string();
     let fresh = World::new(true);
