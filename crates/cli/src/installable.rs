@@ -59,7 +59,7 @@ impl Spec {
             .any(|n| nivis_store::store_path::check_name(n).is_err())
         {
             return Err(Failure::Other(format!(
-                "invalid outputs specifier '{text}'"
+                "invalid extended outputs specifier '{text}'"
             )));
         }
         Ok((what, Spec::Explicit(Outputs::Names(names))))
@@ -183,7 +183,7 @@ fn attribute(
         m.unroot(kept);
         return Ok(());
     }
-    // Each derivation once, at its first place, with all outputs that any place asks for.
+    // Each derivation once, with all outputs that any place asks for, in the order of their paths.
     let first = wanted.len();
     for package in find_packages(m, args, found)? {
         let drv = package.drv_path(m)?;
@@ -206,6 +206,12 @@ fn attribute(
                 outputs,
             })),
         }
+    }
+    if let Some(found) = wanted.get_mut(first..) {
+        found.sort_by(|a, b| match (a, b) {
+            (Wanted::Built(a), Wanted::Built(b)) => a.drv.root().cmp(b.drv.root()),
+            _ => std::cmp::Ordering::Equal,
+        });
     }
     m.unroot(kept);
     Ok(())

@@ -57,6 +57,14 @@ fn evaluate(session: &mut Session, options: &Instantiate) -> Result<(), Failure>
     if options.find_file {
         for file in &options.files {
             let path = session.find_file(file)?;
+            let bytes = path.as_os_str().as_encoded_bytes();
+            if nivis::eval::own::inside(bytes).is_some() {
+                let shown = nivis::eval::own::shown(bytes);
+                return Err(Failure::Other(format!(
+                    "'{}' has no physical path",
+                    String::from_utf8_lossy(&shown)
+                )));
+            }
             print(format!("{}\n", path.display()).as_bytes())?;
         }
         return Ok(());

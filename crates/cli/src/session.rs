@@ -344,6 +344,10 @@ impl Session {
     /// The unevaluated value of a file, a folder with `default.nix`, or `<name>` from the search path.
     pub fn file(&mut self, name: &str) -> Result<Value, Failure> {
         let path = self.file_path(name)?;
+        if nivis::eval::own::inside(path.as_os_str().as_encoded_bytes()).is_some() {
+            // Files of the language itself lie nowhere.
+            return self.expression(&format!("import {name}"));
+        }
         Ok(self.machine.load_file(&path)?)
     }
 

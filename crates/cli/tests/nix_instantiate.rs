@@ -635,3 +635,25 @@ fn limits_end_in_errors() {
     let deep = dir.nix_instantiate_with(&["--eval", "-"], &[], &brackets);
     assert!(matches!(deep.status, 0 | 1), "{}", deep.status);
 }
+
+/// Files that belong to the language lie nowhere, but can be named like others.
+#[test]
+fn files_of_nix_itself_are_arguments() {
+    let dir = Folder::new();
+    let args = [
+        "--argstr",
+        "url",
+        "file:///nowhere",
+        "--argstr",
+        "sha256",
+        "",
+    ];
+    let read =
+        dir.nix_instantiate(&[&["<nix/fetchurl.nix>", "--eval", "-A", "name"], &args[..]].concat());
+    assert_eq!(read.quiet(), "\"nowhere\"\n");
+    let found = dir.nix_instantiate(&["--find-file", "nix/fetchurl.nix"]);
+    assert_eq!(
+        found.error(),
+        "error: '<nix/fetchurl.nix>' has no physical path"
+    );
+}

@@ -500,6 +500,33 @@ fn plans_and_progress_for_programs() {
     }
 }
 
+/// What one argument stands for comes in the order of the derivations' paths.
+#[test]
+fn derivations_of_a_set_are_in_the_order_of_their_paths() {
+    let w = World::new(false);
+    let one = |i: usize| {
+        format!(
+            "x{} = import ./sh.nix {{ name = \"n{i}\"; script = \"echo > $out\"; }};",
+            9 - i
+        )
+    };
+    let all: String = (0..9).map(one).collect();
+    w.dir.write("set.nix", &format!("{{ {all} }}"));
+    let json = w.ok("nix", &["build", "-f", "set.nix", "--dry-run", "--json"]);
+    let paths: Vec<&str> = json.split("\"drvPath\":\"").skip(1).collect();
+    assert_eq!(paths.len(), 9);
+    assert!(paths.is_sorted(), "{json}");
+    // Times are not told: they would make equal builds differ.
+    let built = w.ok(
+        "nix",
+        &["build", "-f", "set.nix", "x1", "--json", "--no-link"],
+    );
+    assert!(
+        built.starts_with("[{\"drvPath\":") && built.ends_with("-n8\"}}]\n"),
+        "{built}"
+    );
+}
+
 /// Logs that are asked for are shown however little else is; a file's value needs no name.
 #[test]
 fn logs_are_shown_on_request() {
