@@ -499,6 +499,9 @@ fn content_addressed_and_impure() {
         "{}",
         report.results[0].message
     );
+    let plain = lab.shell("plain", &["out"], |drv| drv.script("echo > $out"));
+    let plain_request = [BuildRequest::all(plain.clone())];
+    lab.expect_success(&lab.build(&plain_request));
     let mut settings = lab.settings();
     settings
         .experimental_features
@@ -506,6 +509,16 @@ fn content_addressed_and_impure() {
     let report = lab.build_with(settings.clone(), &requests, BuildMode::Normal);
     lab.expect_success(&report);
     assert_eq!(report.results[0].outputs, report.results[1].outputs);
+    // What was built without the feature gets its record when it is asked for with it.
+    let hash = lab
+        .store
+        .output_hash(&lab.store.read_derivation(&plain).unwrap())
+        .unwrap();
+    let recorded = || lab.store.find_realisation(&hash, "out").unwrap();
+    assert_eq!(recorded(), None);
+    let report = lab.build_with(settings.clone(), &plain_request, BuildMode::Normal);
+    lab.expect_success(&report);
+    assert_eq!(recorded().unwrap().path, report.results[0].outputs["out"]);
     let out = &report.results[0].outputs["out"];
     let text = fs::read_to_string(lab.store.real_path(out).join("self")).unwrap();
     assert_eq!(text, format!("{}\n", lab.print(out)));

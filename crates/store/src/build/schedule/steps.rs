@@ -264,6 +264,18 @@ impl Schedule<'_> {
         };
         match (mode, path) {
             (BuildMode::Normal, Some(path)) if valid => {
+                if settings.feature("ca-derivations") && !store.config().read_only {
+                    // What was built without the feature has no record yet.
+                    let hash = store.output_hash(drv)?;
+                    if store.find_realisation(&hash, output)?.is_none() {
+                        store.register_realisation(&Realisation {
+                            drv_hash: hash,
+                            output: output.clone(),
+                            path: path.clone(),
+                            signatures: BTreeSet::new(),
+                        })?;
+                    }
+                }
                 Ok(Some(Some(Value::Path(path, BuildStatus::AlreadyValid))))
             }
             (BuildMode::Check, _) if !valid => Err(error(format!(
