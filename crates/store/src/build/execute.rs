@@ -244,10 +244,9 @@ impl Build<'_> {
     fn disk_full(&self) -> bool {
         const REQUIRED: u64 = 8 << 20;
         let store = &self.store().config().real_store_dir;
-        [store, &self.tmp_dir].into_iter().any(|path| {
-            nix::sys::statvfs::statvfs(path)
-                .is_ok_and(|s| s.blocks_available() * s.fragment_size() < REQUIRED)
-        })
+        [store, &self.tmp_dir]
+            .into_iter()
+            .any(|path| crate::local::free_space(path).is_ok_and(|free| free < REQUIRED))
     }
 }
 

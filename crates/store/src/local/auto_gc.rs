@@ -83,13 +83,6 @@ impl LocalStore {
             // Being written just now.
             return Ok(text.trim().parse().unwrap_or(u64::MAX));
         }
-        let dir = &self.config.real_store_dir;
-        let stat = nix::sys::statvfs::statvfs(dir).map_err(|e| {
-            super::files::os_error(
-                format_args!("getting filesystem info about '{}'", dir.display()),
-                e,
-            )
-        })?;
-        Ok(stat.blocks_available() * stat.fragment_size())
+        super::files::free_space(&self.config.real_store_dir)
     }
 }

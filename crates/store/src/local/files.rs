@@ -76,6 +76,17 @@ pub(crate) fn sync_tree(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The bytes that anybody may still write to where a path is.
+pub(crate) fn free_space(path: &Path) -> Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).map_err(|e| {
+        os_error(
+            format_args!("getting filesystem info about '{}'", path.display()),
+            e,
+        )
+    })?;
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
 /// Opens a folder without following a link.
 pub(super) fn open_dir<D: AsFd>(parent: D, name: &OsStr) -> nix::Result<OwnedFd> {
     openat(

@@ -17,6 +17,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Where the socket is, below the state folder.
 pub(super) const SOCKET: &str = "gc-socket/socket";
@@ -113,8 +114,15 @@ fn serve(listener: &UnixListener, stopped: &UnixStream, store: &StoreDir, shared
             continue;
         }
         clients.retain(|(_, thread)| !thread.is_finished());
-        let Ok((client, _)) = listener.accept() else {
-            continue;
+        let client = match listener.accept() {
+            Ok((client, _)) => client,
+            Err(e) => {
+                // Without descriptors it would be readable again at once.
+                if e.kind() != io::ErrorKind::WouldBlock {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                continue;
+            }
         };
         // A client that cannot be served is disconnected, and tries again.
         let Ok(()) = client.set_nonblocking(false) else {

@@ -53,7 +53,7 @@ pub use canonical::{Canonicalise, InodesSeen};
 pub use case_hack::{CASE_HACK_SUFFIX, CaseHack};
 pub(crate) use config::percent_decode;
 pub use config::{Lookup, StoreConfig, StoreSettings};
-pub(crate) use files::{delete, exchange, sync_tree};
+pub(crate) use files::{delete, exchange, free_space, sync_tree};
 pub use gc::{GcAction, GcOptions, GcResults, GcStage, StageHook, render_size};
 pub use info::{PathInfo, Realisation};
 pub use locks::PathLocks;
