@@ -1,4 +1,5 @@
-//! What builders may try that are not on the machine's side, and what keeps them from it.
+//! What builders may try that are not on the machine's side, and what keeps them from it: with namespaces, without, and
+//! without a sandbox.
 
 #![cfg(all(feature = "machine", target_os = "linux"))]
 
@@ -6,7 +7,7 @@
 mod common;
 
 use common::{Lab, skip_unless_possible};
-use nivis_store::build::{BuildMode, BuildRequest, BuildStatus, SandboxMode};
+use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, BuildStatus, SandboxMode};
 use nivis_store::{
     ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm, StorePath,
 };
@@ -14,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const UMASK_ROOT: &str = "NIVIS_TEST_UMASK_ROOT";
 
@@ -173,10 +175,7 @@ fn hashes_that_were_swapped() {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let report = std::thread::scope(|scope| {
         scope.spawn(move || {
-            if wait
-                .recv_timeout(std::time::Duration::from_secs(60))
-                .is_err()
-            {
+            if wait.recv_timeout(Duration::from_secs(60)).is_err() {
                 cancel.cancel();
             }
         });
@@ -311,4 +310,279 @@ fn builds_as_other_users() {
         );
     }
     lab.verify();
+}
+
+#[test]
+fn hostile_builders() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    // Leaves processes behind that hold its terminal, writes to inputs, makes set-user-id files, looks around.
+    let input = lab.shell("input", &["out"], |drv| {
+        drv.script("mkdir $out; echo original > $out/file");
+    });
+    let input_out = lab.print(&lab.output(&input, "out"));
+    let secret = lab.dir().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    let hostile = lab.shell("hostile", &["out"], |drv| {
+        drv.input(&input, &["out"]);
+        drv.script(&format!(
+            "(sleep 1000 &) ; (setsid sleep 1000 & ) ; \
+             chmod u+w {input_out} {input_out}/file; echo changed > {input_out}/file; rm -rf {input_out}; \
+             cat {} && exit 9; echo > /nix/store/stray; \
+             echo x > $out; chmod 6755 $out; true",
+            secret.display()
+        ));
+    });
+    let start = Instant::now();
+    let report = lab.build(&[BuildRequest::all(hostile)]);
+    lab.expect_success(&report);
+    assert!(start.elapsed() < Duration::from_secs(200));
+    let out = lab.store.real_path(&report.results[0].outputs["out"]);
+    let mode = fs::symlink_metadata(out).unwrap().permissions().mode();
+    assert_eq!(mode & 0o6000, 0);
+    assert!(!lab.dir().join("nix/store/stray").exists());
+    lab.verify();
+
+    // The network: an address that would answer on the machine itself does not in the sandbox.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let network = lab.shell("network", &["out"], |drv| {
+        drv.env("PATH", "/bin:/usr/bin");
+        drv.script(&format!(
+            "if command -v bash >/dev/null && bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' 2>/dev/null; \
+             then echo reached > $out; else echo unreachable > $out; fi"
+        ));
+    });
+    let report = lab.build(&[BuildRequest::all(network)]);
+    lab.expect_success(&report);
+    let out = lab.store.real_path(&report.results[0].outputs["out"]);
+    assert_eq!(fs::read_to_string(out).unwrap(), "unreachable\n");
+}
+
+#[test]
+fn floods_and_silence() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    let flood = lab.shell("flood", &["out"], |drv| {
+        drv.script("while :; do echo some text that is printed again and again; done");
+    });
+    let mut settings = lab.settings();
+    settings.max_log_size = Some(100_000);
+    let report = lab.build_with(settings, &[BuildRequest::all(flood)], BuildMode::Normal);
+    assert_eq!(report.results[0].status, BuildStatus::LogLimitExceeded);
+    assert!(
+        report.results[0]
+            .message
+            .contains("killed after writing more than 100000 bytes")
+    );
+
+    let silent = lab.shell("silent", &["out"], |drv| {
+        drv.env("PATH", "/bin:/usr/bin");
+        drv.script("echo begin; sleep 1000; echo > $out");
+    });
+    for long in [false, true] {
+        let mut settings = lab.settings();
+        let limit = Some(Duration::from_secs(1));
+        match long {
+            true => settings.timeout = limit,
+            false => settings.max_silent_time = limit,
+        }
+        let request = [BuildRequest::all(silent.clone())];
+        let report = lab.build_with(settings, &request, BuildMode::Normal);
+        assert_eq!(report.results[0].status, BuildStatus::TimedOut);
+        assert_eq!(report.results[0].message, "timed out after 1 seconds");
+        assert_eq!(report.failures.exit_status(), 101);
+    }
+    // Cancelled from another thread.
+    let builder = lab.builder(lab.settings());
+    let handle = builder.cancel_handle();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            handle.cancel();
+        });
+        let report = builder.build(&[BuildRequest::all(silent)], BuildMode::Normal);
+        assert_eq!(report.results[0].status, BuildStatus::Cancelled);
+    });
+    assert!(start.elapsed() < Duration::from_secs(100));
+    lab.verify();
+}
+
+#[test]
+fn without_sandbox() {
+    // A store that lies where its paths say, so that nothing has to be shown elsewhere.
+    let lab = Lab::in_place();
+    let mut settings = lab.settings();
+    settings.sandbox = SandboxMode::Disabled;
+    if !std::path::Path::new("/bin/sh").exists() {
+        eprintln!("skipped: no /bin/sh");
+        return;
+    }
+    if std::path::Path::new("/homeless-shelter").exists() {
+        eprintln!("skipped: /homeless-shelter exists");
+        return;
+    }
+    let drv = lab.make_and_add("plain", &["out"], |drv| {
+        drv.0.builder = "/bin/sh".into();
+        drv.script("mkdir $out; echo $out > $out/self");
+        drv.env("PATH", "/bin:/usr/bin");
+    });
+    let request = [BuildRequest::all(drv.clone())];
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
+    lab.expect_success(&report);
+    // Built elsewhere and rewritten, it is the same.
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Check);
+    lab.expect_success(&report);
+    hostile_in_place(&lab, &settings);
+}
+
+/// What builders may try where there is no sandbox: nothing outlives them, nothing harms the store.
+fn hostile_in_place(lab: &Lab, settings: &BuildSettings) {
+    let make = |name: &str, script: &str| {
+        let drv = lab.make_and_add(name, &["out"], |drv| {
+            drv.0.builder = "/bin/sh".into();
+            drv.env("PATH", "/bin:/usr/bin");
+            drv.script(script);
+        });
+        [BuildRequest::all(drv)]
+    };
+    let build = |settings: &BuildSettings, request: &[BuildRequest]| {
+        let mut report = lab.build_with(settings.clone(), request, BuildMode::Normal);
+        report.results.remove(0)
+    };
+    // Whatever forks away ends with its builder, however it hides and however the builder ends.
+    let alive = lab.dir().join("alive");
+    let stray = format!("sleep 2; echo > {}", alive.display());
+    let fork = format!(
+        "(setsid sh -c '{stray}' >/dev/null 2>&1 &); \
+         (cd /; setsid env -i sh -c '(setsid sh -c \"PATH=$PATH; {stray}\" &)' >/dev/null 2>&1 </dev/null &); "
+    );
+    let result = build(
+        settings,
+        &make("forks", &format!("{fork} echo > $out; sleep 0.2")),
+    );
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
+    let result = build(
+        settings,
+        &make("fails", &format!("{fork} sleep 0.2; exit 3")),
+    );
+    assert!(
+        result.message.contains("builder failed with exit code 3"),
+        "{}",
+        result.message
+    );
+    let result = build(
+        settings,
+        &make("dies", &format!("{fork} sleep 0.2; kill -TERM $$")),
+    );
+    assert!(
+        result
+            .message
+            .contains("builder failed due to signal 15 (Terminated)"),
+        "{}",
+        result.message
+    );
+    let mut limited = settings.clone();
+    limited.timeout = Some(Duration::from_secs(1));
+    let result = build(&limited, &make("slow", &format!("{fork} sleep 100")));
+    assert_eq!(result.message, "timed out after 1 seconds");
+    let mut limited = settings.clone();
+    limited.max_log_size = Some(100_000);
+    let flood = "while :; do echo some text that is printed again and again; done";
+    let result = build(&limited, &make("flood", &format!("{fork} {flood}")));
+    assert_eq!(result.status, BuildStatus::LogLimitExceeded);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!alive.exists());
+    let quiet = "echo > $out; exec >&- 2>&-; sleep 0.1; exec sleep 0";
+    let result = build(settings, &make("quiet", quiet));
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
+    // Set-user-id files.
+    let result = build(
+        settings,
+        &make(
+            "setid",
+            "mkdir $out; echo x > $out/x; chmod 6755 $out/x; true",
+        ),
+    );
+    assert_eq!(result.status, BuildStatus::Built, "{}", result.message);
+    let out = lab.store.real_path(&result.outputs["out"]);
+    let mode = |path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(out.join("x")) & 0o6222, 0);
+    assert_eq!(mode(out), 0o555);
+    lab.verify();
+}
+
+const CONFINED: &str = "NIVIS_TEST_CONFINED";
+
+/// The process that may not make user namespaces.
+#[test]
+fn confined() {
+    if std::env::var(CONFINED).is_err() {
+        return;
+    }
+    let lab = Lab::in_place();
+    let mut settings = lab.settings();
+    settings.sandbox = SandboxMode::Enabled;
+    settings.sandbox_fallback = false;
+    let plain = lab.make_and_add("plain", &["out"], |drv| drv.script("echo > $out"));
+    let request = [BuildRequest::all(plain)];
+    let refused = |lab: &Lab, settings: &BuildSettings, request: &[BuildRequest]| {
+        let report = lab.build_with(settings.clone(), request, BuildMode::Normal);
+        let message = &report.results[0].message;
+        assert!(common::lacks_namespaces(message), "{message}");
+        lab.verify();
+    };
+    refused(&lab, &settings, &request);
+    settings.sandbox_fallback = true;
+    let report = lab.build_with(settings.clone(), &request, BuildMode::Normal);
+    lab.expect_success(&report);
+    hostile_in_place(&lab, &settings);
+    // A store whose files are elsewhere cannot do without.
+    let lab = Lab::new();
+    let plain = lab.make_and_add("plain", &["out"], |drv| drv.script("echo > $out"));
+    refused(&lab, &settings, &[BuildRequest::all(plain)]);
+}
+
+#[test]
+fn without_namespaces() {
+    use nix::sched::{CloneFlags, unshare};
+    use std::os::unix::process::CommandExt;
+    if !std::path::Path::new("/bin/sh").exists()
+        || std::path::Path::new("/homeless-shelter").exists()
+    {
+        eprintln!("skipped: no /bin/sh, or /homeless-shelter exists");
+        return;
+    }
+    let maps = common::IdMaps::new();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "confined", "--nocapture"])
+        .env(CONFINED, "1");
+    // SAFETY: nothing but system calls with prepared arguments happens between the fork and the execution.
+    unsafe {
+        command.pre_exec(move || {
+            // Where there are none anyway, nothing has to be taken away.
+            if unshare(CloneFlags::CLONE_NEWUSER).is_ok() {
+                maps.write()?;
+                common::put(c"/proc/sys/user/max_user_namespaces", "0")?;
+            }
+            Ok(())
+        });
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(e) => {
+            eprintln!("skipped: namespaces cannot be switched off: {e}");
+            return;
+        }
+    };
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
