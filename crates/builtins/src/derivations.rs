@@ -15,8 +15,8 @@ use nivis_eval::machine::bytes_path;
 use nivis_eval::native::Body;
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::{
-    Activation, Builtin, Error, ErrorKind, Host, Machine, Origin, PosId, Result, SourceSpan, Step,
-    Symbol, Value,
+    Activation, Builtin, Error, ErrorKind, Host, Machine, Note, Origin, PosId, Result, SourceSpan,
+    Step, Symbol, Value,
 };
 use nivis_store::derivation::OutputName;
 use nivis_store::{
@@ -1125,6 +1125,10 @@ fn finish(
     })?;
     let drv_path = finished.path;
     let printed = store.print(&drv_path);
+    m.host.note(Note::Derivation {
+        name: &drv.name,
+        store_path: printed.as_bytes(),
+    });
     let drv_text: Arc<[u8]> = printed.as_bytes().into();
     let context = m
         .contexts

@@ -3,7 +3,7 @@
 use nivis_eval::context::ContextElement;
 use nivis_eval::host::{Keep, follow_links};
 use nivis_eval::machine::bytes_path;
-use nivis_eval::{AddPath, FileType, Host};
+use nivis_eval::{AddPath, FileType, Host, Note};
 use nivis_store::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
 use nivis_store::{
     ContentAddress, ContentAddressMethod, DownstreamPlaceholder, ErrorKind, Hash, HashAlgorithm,
@@ -251,6 +251,7 @@ pub struct SystemHost {
     store_root: Option<PathBuf>,
     keeper: Option<Rc<dyn StoreKeeper>>,
     show: fn(&[u8]),
+    note: fn(Note<'_>),
     write: bool,
     access: Access,
     allowed: RefCell<BTreeSet<PathBuf>>,
@@ -267,6 +268,7 @@ impl SystemHost {
             store_root: None,
             keeper: None,
             show: to_standard_error,
+            note: |_| {},
             write: false,
             access: Access::All,
             allowed: RefCell::default(),
@@ -311,6 +313,13 @@ impl SystemHost {
     #[must_use]
     pub fn showing(mut self, show: fn(&[u8])) -> SystemHost {
         self.show = show;
+        self
+    }
+
+    /// Tells what evaluation does; nothing is told by default.
+    #[must_use]
+    pub fn noting(mut self, note: fn(Note<'_>)) -> SystemHost {
+        self.note = note;
         self
     }
 
@@ -658,6 +667,10 @@ impl Host for SystemHost {
         (self.show)(text);
     }
 
+    fn note(&self, note: Note<'_>) {
+        (self.note)(note);
+    }
+
     fn copy_to_store(&self, path: &Path, name: &[u8]) -> io::Result<Vec<u8>> {
         let key = (path.to_path_buf(), name.to_vec());
         if let Some(known) = self.copied.borrow().get(&key) {
@@ -678,6 +691,8 @@ impl Host for SystemHost {
         };
         let added = self.add(&request)?;
         let printed = self.store.print(&added);
+        let store_path = printed.as_bytes();
+        self.note(Note::Source { path, store_path });
         self.copied.borrow_mut().insert(key, added);
         Ok(printed.into_bytes())
     }

@@ -136,7 +136,9 @@ fn host(
     store: Option<Rc<LazyStore>>,
 ) -> Result<SystemHost, Failure> {
     let dir = StoreDir::new(&settings.store_dir).map_err(|e| Failure::Other(e.to_string()))?;
-    let mut host = SystemHost::new(dir).showing(|text| reporter().evaluation(text));
+    let mut host = SystemHost::new(dir)
+        .showing(|text| reporter().evaluation(text))
+        .noting(|note| reporter().note(note));
     if let Some(store) = store {
         let folder = store.config().real_store_dir.clone();
         let import = store_access::import_from_derivation(common)?;

@@ -657,3 +657,38 @@ fn files_of_nix_itself_are_arguments() {
         "error: '<nix/fetchurl.nix>' has no physical path"
     );
 }
+
+/// Tools look for these lines to know what a build depends on.
+#[test]
+fn evaluation_can_be_followed() {
+    let dir = Folder::new();
+    dir.write("source", "text\n")
+        .write("default.nix", "import ./other.nix")
+        .write(
+            "other.nix",
+            r#"derivation { name = "n"; system = "s"; builder = ./source; }"#,
+        );
+    let store = dir.path().join("root").display().to_string();
+    let lines = |flag: &[&str]| {
+        let args = [&["--store", &store], flag].concat();
+        let outcome = dir.nix_instantiate(&args);
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        let lines = outcome.err.lines().filter(|l| !l.starts_with("warning: "));
+        let drv = outcome.out.trim();
+        lines.map(|l| l.replace(drv, "DRV")).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(lines(&[]), none);
+    let files = [
+        "evaluating file '/pwd/default.nix'",
+        "evaluating file '/pwd/other.nix'",
+    ];
+    assert_eq!(lines(&["-v"]), files);
+    let all = lines(&["-vv"]);
+    assert_eq!(all[..2], files);
+    assert!(
+        all[2].starts_with("copied source '/pwd/source' -> '/nix/store/"),
+        "{all:?}"
+    );
+    assert_eq!(all[3], "instantiated 'n' -> 'DRV'");
+}

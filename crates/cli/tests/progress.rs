@@ -259,24 +259,3 @@ fn interrupts_leave_a_clean_screen_and_nothing_half_built() {
     let names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
     assert!(!names.iter().any(|n| n.ends_with("-slow")), "{names:?}");
 }
-
-#[test]
-fn verifying_is_shown() {
-    let dir = Folder::new();
-    for name in ["one", "two"] {
-        dir.write(name, name);
-        let added = on_terminal(&dir, 80, &["store", "add", name], None);
-        let Some(added) = added else {
-            return;
-        };
-        assert_eq!(added.status, Some(0), "{:?}", added.end);
-    }
-    let args = ["store", "verify", "--all"];
-    let Some(seen) = on_terminal(&dir, 80, &args, None) else {
-        return;
-    };
-    assert_eq!((seen.status, &seen.end), (Some(0), &Vec::new()));
-    let mut shown = seen.moments.iter().flatten();
-    // How many were verified is only seen when that takes some time.
-    assert!(shown.any(|l| l.contains("verifying")), "{:?}", seen.moments);
-}

@@ -33,6 +33,27 @@ impl FileType {
     }
 }
 
+/// Something that evaluation did, for those who follow it closely.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'n> {
+    /// A file is about to be evaluated.
+    File(&'n Path),
+    /// A file or folder has a store path now.
+    Source {
+        /// Where it is.
+        path: &'n Path,
+        /// Its full store path.
+        store_path: &'n [u8],
+    },
+    /// A derivation has a store path now.
+    Derivation {
+        /// Its name.
+        name: &'n str,
+        /// Its full store path.
+        store_path: &'n [u8],
+    },
+}
+
 /// What the evaluator may ask of its surroundings.
 ///
 /// Paths are absolute and lexically canonical. A host decides what is visible: it may be the real file
@@ -74,6 +95,11 @@ pub trait Host {
 
     /// Shows a line to the user (`builtins.trace`, warnings).
     fn message(&self, text: &[u8]);
+
+    /// Takes note of something; the default ignores it.
+    fn note(&self, note: Note<'_>) {
+        let _ = note;
+    }
 
     /// Whether the file system of this path tells no lies about symbolic links, so that nothing needs resolving.
     /// The default asks [`Host::file_type`] for every component; a host without links can skip that.

@@ -37,7 +37,7 @@ mod trace;
 
 pub use error::{Error, ErrorKind, Result};
 pub use heap::{AttrsRef, FunctionRef, InOrder, ListRef, StringRef};
-pub use host::{AddPath, FileType, Host};
+pub use host::{AddPath, FileType, Host, Note};
 pub use machine::{CancelToken, Machine, Settings};
 pub use native::{Activation, Body, Builtin, Step};
 pub use position::{Origin, PosId, SourceSpan};

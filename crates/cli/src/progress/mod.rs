@@ -7,6 +7,7 @@ mod bars;
 mod json;
 
 use nivis::diagnostic::Diagnostic;
+use nivis::eval::Note;
 use nivis_store::build::events::{
     ActivityId, ActivityKind, Event, Field, Level, Observer, ResultKind,
 };
@@ -242,6 +243,30 @@ impl Reporter {
             // Nobody can be told when this fails.
             let _ = err.write_all(text).and_then(|()| err.write_all(b"\n"));
         });
+    }
+
+    /// Tells what evaluation does, if that is to be shown.
+    pub fn note(&self, note: Note<'_>) {
+        let level = match note {
+            Note::File(_) => Level::Talkative,
+            Note::Source { .. } | Note::Derivation { .. } => Level::Chatty,
+        };
+        if level > self.verbosity {
+            return;
+        }
+        let text = match note {
+            Note::File(path) => format!("evaluating file '{}'", path.display()),
+            Note::Source { path, store_path } => format!(
+                "copied source '{}' -> '{}'",
+                path.display(),
+                String::from_utf8_lossy(store_path)
+            ),
+            Note::Derivation { name, store_path } => format!(
+                "instantiated '{name}' -> '{}'",
+                String::from_utf8_lossy(store_path)
+            ),
+        };
+        self.message(level, &text);
     }
 
     /// A line at a moment when no bar is drawn.

@@ -4,7 +4,7 @@ use super::Machine;
 use super::paths::{bytes_path, canonical_path, host_error};
 use crate::compile::{FileInfo, OuterScope, compile, outer_env};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::FileType;
+use crate::host::{FileType, Note};
 use crate::position::{Origin, PosId, SourceSpan};
 use crate::symbol::Symbol;
 use crate::value::Value;
@@ -150,6 +150,7 @@ impl Machine {
     }
 
     fn load_resolved(&mut self, resolved: PathBuf, variables: &[(Symbol, Value)]) -> Result<Value> {
+        self.host.note(Note::File(&resolved));
         let text = self
             .host
             .read_file_within(&resolved, self.heap.room())
