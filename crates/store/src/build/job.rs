@@ -376,16 +376,24 @@ impl Build<'_> {
             Support::NotForUsers if diverted || !settings.sandbox_fallback => {
                 return Err(Error::new(
                     ErrorKind::Sandbox,
-                    "cannot perform a sandboxed build because user namespaces are not enabled; check /proc/sys/user/max_user_namespaces",
+                    format!(
+                        "cannot perform a sandboxed build because user namespaces are not enabled; check /proc/sys/user/max_user_namespaces{}",
+                        self.way_out(diverted).unwrap_or_default()
+                    ),
                 )
                 .into());
             }
             Support::NotForUsers | Support::None => {}
         }
         if diverted || !settings.sandbox_fallback {
+            let way_out = self.way_out(diverted);
+            let way_out = way_out.as_deref();
             return Err(Error::new(
                 ErrorKind::Sandbox,
-                "this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
+                format!(
+                    "this system does not support the kernel namespaces that are required for sandboxing{}",
+                    way_out.unwrap_or("; use '--no-sandbox' to disable sandboxing")
+                ),
             )
             .into());
         }
@@ -394,6 +402,19 @@ impl Build<'_> {
             "auto-disabling sandboxing because the prerequisite namespaces are not available",
         );
         Ok(false)
+    }
+
+    /// What helps where there are no namespaces and a store is not where its paths say.
+    fn way_out(&self, diverted: bool) -> Option<String> {
+        let config = self.store().config();
+        diverted.then(|| {
+            format!(
+                "; this store needs them, since its files are in '{}', not in '{}'. A store whose paths say where it is does not: \
+                 set NIX_STORE_DIR, NIX_STATE_DIR and NIX_LOG_DIR to folders of your own",
+                config.real_store_dir.display(),
+                config.store_dir
+            )
+        })
     }
 
     fn build(
