@@ -7,7 +7,9 @@
 mod common;
 
 use common::{Lab, skip_unless_possible};
-use nivis_store::build::{BuildMode, BuildRequest, BuildSettings, BuildStatus, SandboxMode};
+use nivis_store::build::{
+    BuildMode, BuildRequest, BuildSettings, BuildStatus, SandboxMode, SandboxPath,
+};
 use nivis_store::{
     ContentAddress, ContentAddressMethod, DerivationOutput, Hash, HashAlgorithm, StorePath,
 };
@@ -248,6 +250,40 @@ fn the_kernels_settings_are_not_the_builders() {
         ));
     });
     lab.expect_success(&lab.build(&[BuildRequest::all(drv)]));
+}
+
+/// Files of the machine that sandboxes show, and what else of it they are made of. Root's builders are root to them.
+#[test]
+fn what_is_roots_stays_as_it_is() {
+    let Some(lab) = skip_unless_possible() else {
+        return;
+    };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root, whose files these are");
+        return;
+    }
+    let mut settings = lab.settings();
+    for (name, mode) in [("own", 0o755), ("own/shared", 0o777), ("shared", 0o777)] {
+        let dir = lab.dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(dir.join("file"), "before").unwrap();
+        let shown = format!("/shown/{name}={}", dir.display());
+        let (target, path) = SandboxPath::parse(&shown);
+        settings.sandbox_paths.insert(target, path);
+    }
+    let drv = lab.shell("writes", &["out"], |drv| {
+        drv.script(
+            "for dir in own own/shared shared; do echo after > /shown/$dir/file; done 2>/dev/null; \
+             if chmod 666 /dev/null 2>/dev/null; then exit 9; fi; echo something > /dev/null; echo > $out",
+        );
+    });
+    let report = lab.build_with(settings, &[BuildRequest::all(drv)], BuildMode::Normal);
+    lab.expect_success(&report);
+    let read = |name: &str| fs::read_to_string(lab.dir().join(name).join("file")).unwrap();
+    assert_eq!(read("own"), "before");
+    assert_eq!(read("own/shared"), "after\n");
+    assert_eq!(read("shared"), "after\n");
 }
 
 /// A group with a member, as builds of root's may run as.

@@ -47,7 +47,11 @@ pub(super) enum Step {
     MountDevPts { target: CString, ptmx: CString },
     /// Makes a mount read-only; on kernels that cannot without knowing its other flags, only if it has none that must
     /// stay.
-    ReadOnly(CString),
+    ReadOnly {
+        target: CString,
+        /// Whether what is mounted below it is made so, too.
+        below: bool,
+    },
     /// Makes this folder the root, and all else unreachable.
     PivotRoot(CString),
     /// `chmod`
@@ -623,7 +627,7 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                     ptr::null(),
                 ) && mount(c"/dev/ptmx".as_ptr(), ptmx, ptr::null(), flags, ptr::null())
             }
-            Step::ReadOnly(target) => {
+            Step::ReadOnly { target, below } => {
                 let attributes = libc::mount_attr {
                     attr_set: libc::MOUNT_ATTR_RDONLY,
                     attr_clr: 0,
@@ -634,7 +638,7 @@ unsafe fn run(step: &Step, go: RawFd) -> bool {
                     libc::SYS_mount_setattr,
                     libc::AT_FDCWD,
                     target.as_ptr(),
-                    libc::AT_RECURSIVE,
+                    if *below { libc::AT_RECURSIVE } else { 0 },
                     &raw const attributes,
                     size_of::<libc::mount_attr>(),
                 );

@@ -358,7 +358,7 @@ fn describe(step: &Step) -> String {
         | Step::Stdio { .. }
         | Step::MakeDir(_)
         | Step::MakeFile(_)
-        | Step::ReadOnly(_)
+        | Step::ReadOnly { .. }
         | Step::NoCore
         | Step::NoNewPrivileges
         | Step::Personality(_) => format!("{step:?}"),

@@ -8,6 +8,7 @@ use crate::error::Result;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -75,7 +76,8 @@ pub(super) fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> 
             },
         );
     }
-    let store = inside(root, &view.store_dir);
+    let roots = launch.user.is_none() && nix::unistd::geteuid().is_root();
+    let mut last = Vec::new();
     for (target, path) in &paths {
         // An instance of its own is mounted below.
         if path.source == Path::new("/proc") || target == Path::new("/proc") {
@@ -85,11 +87,28 @@ pub(super) fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> 
             .ancestors()
             .skip(1)
             .any(|above| above != Path::new("/") && paths.contains_key(above));
-        let target = inside(root, target);
-        if show(path, &target, covered, steps)? && target.parent() == Some(store.as_path()) {
-            steps.push(Step::ReadOnly(c_path(&target)?));
+        let place = inside(root, target);
+        if !show(path, &place, covered, steps)? {
+            continue;
+        }
+        let place = c_path(&place)?;
+        if target.parent() == Some(view.store_dir.as_path()) {
+            steps.push(Step::ReadOnly {
+                target: place,
+                below: true,
+            });
+        } else if roots && target != launch.build_dir_inside && is_roots_own(&path.source) {
+            // What is shown below it needs a place, and may be writable.
+            let next =
+                paths.range::<Path, _>((Bound::Excluded(target.as_path()), Bound::Unbounded));
+            let below = next.map(|(next, _)| next).next();
+            last.push(Step::ReadOnly {
+                target: place,
+                below: !below.is_some_and(|next| next.starts_with(target)),
+            });
         }
     }
+    steps.append(&mut last);
 
     make_dir(&root.join("proc"))?;
     steps.push(Step::Mount {
@@ -99,13 +118,16 @@ pub(super) fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> 
         flags: 0,
         data: None,
     });
-    if launch.user.is_none() && nix::unistd::geteuid().is_root() {
+    if roots {
         // To these, only the number of the user outside matters.
         for name in ROOTS_OWN {
             if Path::new("/proc").join(name).exists() {
                 let path = root.join("proc").join(name);
                 steps.push(bind(&path, &path, libc::MS_BIND | libc::MS_REC)?);
-                steps.push(Step::ReadOnly(c_path(&path)?));
+                steps.push(Step::ReadOnly {
+                    target: c_path(&path)?,
+                    below: true,
+                });
             }
         }
     }
@@ -135,6 +157,18 @@ pub(super) fn enter(launch: &Launch<'_>, view: &View, steps: &mut Vec<Step>) -> 
     steps.push(Step::Chmod(c_path(&root.join("etc"))?, 0o555));
     steps.push(Step::PivotRoot(c_path(root)?));
     Ok(())
+}
+
+/// Whether only root may change a file. Root's builders would be root to it, whatever their number is: it is shown
+/// read-only, as it is to build users.
+fn is_roots_own(file: &Path) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    fs::metadata(file).is_ok_and(|meta| {
+        let kind = meta.file_type();
+        // Devices can be written to all the same, but their modes stay.
+        let device = kind.is_char_device() || kind.is_block_device();
+        device || (meta.uid() == 0 && meta.mode() & 0o022 == 0)
+    })
 }
 
 /// The folders and files that every sandbox has.
