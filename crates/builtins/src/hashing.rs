@@ -117,7 +117,11 @@ fn convert_hash(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     if format.is_thunk() {
         return Ok(Step::Force(format));
     }
-    let format = HashFormat::parse(m.want_plain_string(format)?.bytes()).map_err(store_error)?;
+    let format = m.want_plain_string(format)?;
+    if let Some(warning) = HashFormat::warning(format.bytes()) {
+        m.host.message(format!("warning: {warning}").as_bytes());
+    }
+    let format = HashFormat::parse(format.bytes()).map_err(store_error)?;
     let hash = Hash::parse_any(hash.bytes(), algorithm).map_err(store_error)?;
     Ok(Step::Done(m.string(hash.encode(format))))
 }

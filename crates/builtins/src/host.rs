@@ -142,6 +142,10 @@ impl NarSource for HostFiles<'_> {
     type Node = PathBuf;
     type Error = nivis_store::Error;
 
+    fn place(&self, node: &PathBuf) -> Option<PathBuf> {
+        Some(node.clone())
+    }
+
     fn kind(&mut self, node: &PathBuf) -> nivis_store::Result<NodeKind> {
         match self.host.file_type(node).map_err(|e| nar_error(node, e))? {
             Some(FileType::Regular { executable }) => Ok(NodeKind::Regular { executable }),
@@ -772,6 +776,10 @@ pub struct KeptFiles<'k> {
 impl NarSource for KeptFiles<'_> {
     type Node = FileSystemNode;
     type Error = nivis_store::Error;
+
+    fn place(&self, node: &FileSystemNode) -> Option<PathBuf> {
+        FileSystem.place(node)
+    }
 
     fn kind(&mut self, node: &FileSystemNode) -> nivis_store::Result<NodeKind> {
         FileSystem.kind(node)

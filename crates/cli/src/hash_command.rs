@@ -122,7 +122,7 @@ pub fn run(common: &Common, command: HashCommand) -> Result<(), Failure> {
             let method = wrong_usage(ContentAddressMethod::parse(&args.mode))?;
             needs_git_hashing(common, method)?;
             let format = match &args.named {
-                Some(name) => wrong_usage(HashFormat::parse(name))?,
+                Some(name) => hash_format(name)?,
                 None => args.format.format(),
             };
             let algorithm = maybe_algorithm(common, &args.algorithm)?;
@@ -187,9 +187,16 @@ fn show(hash: Hash, format: HashFormat) -> Result<(), Failure> {
     print(format!("{text}\n").as_bytes())
 }
 
+fn hash_format(name: &str) -> Result<HashFormat, Failure> {
+    if let Some(warning) = HashFormat::warning(name) {
+        warn(warning);
+    }
+    wrong_usage(HashFormat::parse(name))
+}
+
 fn convert(common: &Common, args: &ConvertArgs) -> Result<(), Failure> {
-    let from = wrong_usage(args.from.as_deref().map(HashFormat::parse).transpose())?;
-    let to = wrong_usage(HashFormat::parse(&args.to))?;
+    let from = args.from.as_deref().map(hash_format).transpose()?;
+    let to = hash_format(&args.to)?;
     let algorithm = maybe_algorithm(common, &args.algorithm)?;
     for text in &args.hashes {
         let (hash, format) = Hash::parse_any_with_format(text, algorithm)?;

@@ -692,3 +692,47 @@ fn evaluation_can_be_followed() {
     );
     assert_eq!(all[3], "instantiated 'n' -> 'DRV'");
 }
+
+#[test]
+fn old_names_of_hash_formats_are_warned_about() {
+    let dir = Folder::new();
+    let convert = r#"builtins.convertHash { hash = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="; toHashFormat = "base32"; }"#;
+    let nix32 = "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73";
+    let warning = "warning: \"base32\" is a deprecated alias for hash format \"nix32\".\n";
+    let outcome = dir.nix_instantiate(&["--eval", "-E", convert]);
+    assert_eq!(outcome.out, format!("\"{nix32}\"\n"));
+    assert_eq!(outcome.err, warning);
+    let sri = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let outcome = dir.named("nix", &["hash", "convert", "--to", "base32", sri], &[], "");
+    assert_eq!(outcome.out, format!("{nix32}\n"));
+    assert_eq!(outcome.err, warning);
+}
+
+#[test]
+fn texts_named_as_derivations_are_derivations() {
+    let dir = Folder::new();
+    let store = dir.path().join("root").display().to_string();
+    let file = r#"builtins.toFile "x.drv" "no derivation""#;
+    let outcome = dir.nix_instantiate(&["--eval", "-E", file]);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    let args = ["--eval", "--read-write-mode", "--store", &store, "-E", file];
+    let outcome = dir.nix_instantiate(&args);
+    assert!(
+        outcome
+            .error()
+            .starts_with("error: error parsing derivation '"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn sources_nested_too_deeply_are_named() {
+    let dir = Folder::new();
+    let deepest = std::iter::repeat_n("x", 64).collect::<Vec<_>>().join("/");
+    let deep = dir.path().join("deep");
+    std::fs::create_dir_all(deep.join(&deepest)).unwrap();
+    let outcome = dir.nix_instantiate(&["--eval", "-E", "\"${./deep}\""]);
+    let expected =
+        format!("error: path '/pwd/deep/{deepest}' exceeds maximum NAR directory depth of 64");
+    assert_eq!(outcome.error().lines().next(), Some(expected.as_str()));
+}

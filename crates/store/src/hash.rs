@@ -112,7 +112,13 @@ impl HashFormat {
         }
     }
 
-    /// The format of that name. `base32` is an old alias of `nix32`, about which callers should warn.
+    /// What to warn about when a format is called by a name: `base32` is an old alias of `nix32`.
+    pub fn warning(name: impl AsRef<[u8]>) -> Option<&'static str> {
+        (name.as_ref() == b"base32")
+            .then_some(r#""base32" is a deprecated alias for hash format "nix32"."#)
+    }
+
+    /// The format of that name. Callers should show its [`HashFormat::warning`].
     pub fn parse(name: impl AsRef<[u8]>) -> Result<HashFormat> {
         Ok(match name.as_ref() {
             b"base16" => HashFormat::Base16,

@@ -2,7 +2,7 @@
 
 use super::files::{chmod_no_follow, kind_of, list, open_dir, os_error, set_mtime};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nar::MAX_DEPTH;
+use crate::nar::{MAX_DEPTH, too_deep};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{Gid, Uid, fchownat};
@@ -54,13 +54,7 @@ impl Canonicalise<'_> {
             };
             let at = || display(parent, &names, &name);
             if names.len() >= MAX_DEPTH {
-                return Err(Error::new(
-                    ErrorKind::Limit,
-                    format!(
-                        "path '{}' exceeds maximum NAR directory depth of {MAX_DEPTH}",
-                        at()
-                    ),
-                ));
+                return Err(too_deep(Some(at().as_ref())));
             }
             let stat = fstatat(&*folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
                 .map_err(|e| os_error(format_args!("getting status of '{}'", at()), e))?;

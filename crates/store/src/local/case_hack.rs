@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::nar::{FileSink, FileSystem, FileSystemNode, NarSource, NodeKind};
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// Stands between a name and a number where the name alone would be the same as another.
 pub const CASE_HACK_SUFFIX: &str = "~nix~case~hack~";
@@ -43,6 +44,10 @@ pub struct CaseHack;
 impl NarSource for CaseHack {
     type Node = FileSystemNode;
     type Error = Error;
+
+    fn place(&self, node: &FileSystemNode) -> Option<PathBuf> {
+        FileSystem.place(node)
+    }
 
     fn kind(&mut self, node: &FileSystemNode) -> Result<NodeKind> {
         FileSystem.kind(node)

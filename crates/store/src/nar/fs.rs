@@ -43,6 +43,10 @@ impl NarSource for FileSystem {
     type Node = FileSystemNode;
     type Error = Error;
 
+    fn place(&self, node: &FileSystemNode) -> Option<std::path::PathBuf> {
+        Some(node.path.clone())
+    }
+
     fn kind(&mut self, node: &FileSystemNode) -> Result<NodeKind> {
         use std::os::unix::fs::PermissionsExt;
         match node.kind {

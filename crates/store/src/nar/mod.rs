@@ -35,6 +35,7 @@ pub use write::{FileSink, NarSource, NarWriter, NodeKind, copy_file, write_file_
 
 use crate::error::{Error, ErrorKind, Result, excerpt};
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 /// How deeply folders may nest: nodes lie at depths 0 to 63, as in C++ Nix.
 pub const MAX_DEPTH: usize = 64;
@@ -116,11 +117,16 @@ enum State {
     Done,
 }
 
-fn too_deep() -> Error {
-    Error::new(
-        ErrorKind::Limit,
-        format!("NAR directory nesting exceeds maximum depth of {MAX_DEPTH}"),
-    )
+/// The error of folders nested too deeply for an archive, at a place if that is known.
+pub(crate) fn too_deep(place: Option<&Path>) -> Error {
+    let text = match place {
+        Some(path) => format!(
+            "path '{}' exceeds maximum NAR directory depth of {MAX_DEPTH}",
+            path.display()
+        ),
+        None => format!("NAR directory nesting exceeds maximum depth of {MAX_DEPTH}"),
+    };
+    Error::new(ErrorKind::Limit, text)
 }
 
 fn ended(offset: u64) -> Error {

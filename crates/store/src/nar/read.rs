@@ -218,7 +218,7 @@ impl<R: Read> NarReader<R> {
 
     fn node(&mut self) -> Result<Step> {
         if self.folders.len() >= MAX_DEPTH {
-            return Err(too_deep());
+            return Err(too_deep(None));
         }
         self.expect("(")?;
         self.expect("type")?;

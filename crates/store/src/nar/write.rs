@@ -6,6 +6,7 @@ use super::{
 };
 use crate::error::{Error, Result, excerpt};
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 /// Writes an archive from events, checking that they make one: a misuse is an error, and never a bad
 /// archive.
@@ -40,7 +41,7 @@ impl<W: Write> NarWriter<W> {
             return Err(bad("a node cannot be written to the archive here"));
         }
         if self.folders.len() >= MAX_DEPTH {
-            return Err(too_deep());
+            return Err(too_deep(None));
         }
         self.tags(&["(", "type"])
     }
@@ -210,6 +211,12 @@ pub trait NarSource {
         let _ = node;
         Ok(true)
     }
+
+    /// Where a node is, for messages, if that has a name.
+    fn place(&self, node: &Self::Node) -> Option<PathBuf> {
+        let _ = node;
+        None
+    }
 }
 
 /// Sorts the entries of a folder by name and refuses repeated and impossible names. The last entry
@@ -287,6 +294,9 @@ fn write_node<S: NarSource, W: Write>(
     node: &S::Node,
     nar: &mut NarWriter<W>,
 ) -> Result<Option<Vec<(Vec<u8>, S::Node)>>, S::Error> {
+    if nar.folders.len() >= MAX_DEPTH {
+        return Err(too_deep(source.place(node).as_deref()).into());
+    }
     match source.kind(node)? {
         NodeKind::Directory => {
             nar.begin_directory()?;
