@@ -106,6 +106,28 @@ fn setid_bits_are_refused_when_files_are_made() {
     assert_eq!(output, "plain\nopened\n");
 }
 
+/// Builders that reach the network share its names of sockets with the machine, and could be handed open files there.
+#[test]
+fn sockets_without_files_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    if !Path::new("/usr/bin/perl").exists() || child::socket_scope().is_none() {
+        eprintln!("skipped: no perl, or a kernel that cannot keep them apart");
+        return;
+    }
+    let name = format!("nivis-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    let script = format!(
+        "perl -e 'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0);
+            print connect(S, pack_sockaddr_un(\"\\0{name}\")) ? \"reached\" : \"refused\"'"
+    );
+    let Some((output, _)) = run(&script, true) else {
+        return;
+    };
+    assert_eq!(output, "refused");
+}
+
 /// Tickets and passwords that the kernel keeps for the caller. What cannot be asked for cannot be had.
 #[test]
 fn the_callers_keys_are_not_the_builders() {
