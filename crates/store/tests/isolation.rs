@@ -330,6 +330,7 @@ fn builds_as_other_users() {
 
         let source = dir.path().join(format!("source-{name}"));
         fs::write(&source, &name).unwrap();
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).unwrap();
         let report = build(&lab.fetch(&format!("fetched-{name}"), &source));
         lab.expect_success(&report);
         let out = lab.store.real_path(&report.results[0].outputs["out"]);

@@ -30,8 +30,7 @@ impl Build<'_> {
             .clone()
             .or_else(|| config.build_dir.clone())
             .unwrap_or_else(|| config.state_dir.join("builds"));
-        fs::create_dir_all(&parent)
-            .map_err(|e| Error::io(format_args!("creating directory '{}'", parent.display()), e))?;
+        crate::local::make_dirs(&parent)?;
         if self.user().is_some() {
             refuse_world_writable(&parent)?;
         }

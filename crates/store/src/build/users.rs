@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::local::LocalStore;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// A user that nobody else builds as while this is held.
@@ -34,8 +34,7 @@ impl UserLock {
             )));
         }
         let pool = store.config().state_dir.join("userpool");
-        fs::create_dir_all(&pool)
-            .map_err(|e| Error::io(format_args!("creating directory '{}'", pool.display()), e))?;
+        crate::local::make_dirs(&pool)?;
         for name in &found.mem {
             let user = nix::unistd::User::from_name(name)
                 .ok()

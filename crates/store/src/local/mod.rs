@@ -274,10 +274,21 @@ impl LocalStore {
     }
 }
 
-/// Makes a folder and those above it.
+/// Makes a folder and those above it, which all may read and one may write, whatever the process's umask is.
 pub(crate) fn make_dirs(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir)
-        .map_err(|e| Error::io(format_args!("creating directory '{}'", dir.display()), e))
+    use std::os::unix::fs::PermissionsExt;
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.is_dir();
+    let missing: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    for dir in missing.into_iter().rev() {
+        let made = match std::fs::create_dir(dir) {
+            Ok(()) => std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)),
+            // By somebody else, meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            Err(e) => Err(e),
+        };
+        made.map_err(|e| Error::io(format_args!("creating directory '{}'", dir.display()), e))?;
+    }
+    Ok(())
 }
 
 fn create_dirs(config: &StoreConfig) -> Result<()> {

@@ -294,7 +294,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 pub(crate) fn make_symlink(link: &Path, target: &Path) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     if let Some(parent) = link.parent() {
-        super::make_dirs(parent)?;
+        std::fs::create_dir_all(parent)
+            .map_err(|e| Error::io(format_args!("creating directory '{}'", parent.display()), e))?;
     }
     let fail = |e| {
         Error::io(

@@ -342,14 +342,14 @@ fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> Result<Step> {
     })
 }
 
+/// Makes a folder that the builder may enter, and those above it.
 fn make_dir(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) => fs::create_dir_all(path).map_err(io_error("creating directory", path)),
-    }
+    crate::local::make_dirs(path)
 }
 
+/// Makes a file that the builder may read.
 fn make_file(path: &Path, contents: &[u8]) -> Result<()> {
-    fs::write(path, contents).map_err(io_error("writing", path))
+    fs::write(path, contents)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o644)))
+        .map_err(io_error("writing", path))
 }
