@@ -214,9 +214,8 @@ impl Build<'_> {
         self.make_chroot_dir(&dir)?;
         self.chroot = Some(dir.clone());
         let root = dir.join("root");
-        fs::DirBuilder::new()
-            .mode(0o750)
-            .create(&root)
+        fs::create_dir(&root)
+            .and_then(|()| fs::set_permissions(&root, Permissions::from_mode(0o750)))
             .map_err(|e| Error::io(format_args!("cannot create '{}'", root.display()), e))?;
         let store = self.store();
         let store_dir = PathBuf::from(store.store_dir().as_str());
