@@ -274,6 +274,11 @@ impl Parser<'_> {
                 let slot = self.place(table, path, begin)?;
                 self.equals()?;
                 self.value(slot)?;
+                self.spaces();
+                // As in toml11, and other than TOML says, a header may follow a value on its line.
+                if self.peek() == Some(b'[') {
+                    continue;
+                }
             }
             self.line_end()?;
         }
