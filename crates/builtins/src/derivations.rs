@@ -7,7 +7,7 @@
 use crate::args::{Want, arguments};
 use crate::contexts::only_element;
 use crate::data;
-use crate::hashing::{require_feature, store_error};
+use crate::hashing::{parse_hash, require_feature, store_error};
 use crate::table::{frame, leaf};
 use nivis_eval::context::{ContextElement, ContextId, Contexts};
 use nivis_eval::heap::{AttrsRef, StringRef};
@@ -976,7 +976,7 @@ fn build(m: &mut Machine, attrs: AttrsRef, texts: &[Value], state: State) -> Res
 /// The hash of a fixed output; an empty text means zeros.
 fn fixed_hash(m: &mut Machine, text: StringRef, algorithm: Option<HashAlgorithm>) -> Result<Hash> {
     if !text.is_empty() {
-        return Hash::parse_any(text.bytes(), algorithm).map_err(store_error);
+        return parse_hash(m, text, algorithm);
     }
     let zeros = algorithm.and_then(|a| Hash::from_bytes(a, &vec![0; a.digest_len()]));
     let hash = zeros.ok_or_else(|| {

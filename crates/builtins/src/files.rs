@@ -2,7 +2,7 @@
 
 use crate::args::{Want, arguments};
 use crate::derivations;
-use crate::hashing::store_error;
+use crate::hashing::{parse_hash, store_error};
 use crate::own::host_of;
 use crate::pure::path as text;
 use crate::pure::replace::replace_strings;
@@ -652,8 +652,7 @@ fn path(m: &mut Machine, a: &mut Activation) -> Result<Step> {
                 warn_empty_hash(m, HashAlgorithm::Sha256);
                 hash = m.string([0; 32]);
             } else {
-                let parsed = Hash::parse_any(text.bytes(), Some(HashAlgorithm::Sha256))
-                    .map_err(store_error)?;
+                let parsed = parse_hash(m, text, Some(HashAlgorithm::Sha256))?;
                 hash = m.string(parsed.as_bytes());
             }
         }

@@ -49,6 +49,21 @@ pub(crate) fn algorithm(m: &Machine, name: StringRef) -> Result<HashAlgorithm> {
     Ok(algorithm)
 }
 
+/// A hash in any spelling; `algorithm` is the one that it must have, if that is known.
+pub(crate) fn parse_hash(
+    m: &Machine,
+    text: StringRef,
+    algorithm: Option<HashAlgorithm>,
+) -> Result<Hash> {
+    let text = text.bytes();
+    let separator = if text.contains(&b':') { b':' } else { b'-' };
+    let mut parts = text.splitn(2, |b| *b == separator);
+    if let (Some(b"blake3"), Some(_)) = (parts.next(), parts.next()) {
+        require_feature(m, "blake3-hashes", "")?;
+    }
+    Hash::parse_any(text, algorithm).map_err(store_error)
+}
+
 /// Fails unless an experimental feature is on.
 pub(crate) fn require_feature(m: &Machine, feature: &str, reason: &str) -> Result<()> {
     if m.settings.feature(feature) {
@@ -122,6 +137,6 @@ fn convert_hash(m: &mut Machine, a: &mut Activation) -> Result<Step> {
         m.host.message(format!("warning: {warning}").as_bytes());
     }
     let format = HashFormat::parse(format.bytes()).map_err(store_error)?;
-    let hash = Hash::parse_any(hash.bytes(), algorithm).map_err(store_error)?;
+    let hash = parse_hash(m, hash, algorithm)?;
     Ok(Step::Done(m.string(hash.encode(format))))
 }
