@@ -62,6 +62,8 @@ struct Text {
     context: ContextUnion,
     /// Elements written since the machine looked at its limits.
     unseen: u32,
+    /// What is wrong with the first string that cannot be written. It is reported when there is no other error.
+    invalid: Option<Error>,
 }
 
 /// Elements that are written between two looks at limits and cancellation, which the machine takes when it evaluates something.
@@ -69,9 +71,19 @@ const UNSEEN: u32 = 4096;
 
 impl Text {
     fn finish(self, m: &mut Machine) -> Result<Value> {
+        if let Some(error) = self.invalid {
+            return Err(error);
+        }
         m.check_string(self.out.len())?;
         let context = self.context.finish(&mut m.contexts);
         Ok(m.heap.string(&self.out, context))
+    }
+
+    /// Appends a JSON string.
+    fn quote(&mut self, text: &[u8]) {
+        if let Err(error) = quote(text, &mut self.out) {
+            self.invalid.get_or_insert(error);
+        }
     }
 }
 
@@ -197,7 +209,7 @@ fn json_step(
                         text.out.push(b',');
                     }
                     if let Some(symbol) = symbol {
-                        quote(m.symbols.name(symbol), &mut text.out)?;
+                        text.quote(m.symbols.name(symbol));
                         text.out.push(b':');
                     }
                     let following = m.heap.int(index as i64 + 1);
@@ -297,7 +309,8 @@ fn open(m: &mut Machine, a: &Activation, container: Value, index: i64) -> Result
 fn json_string(m: &mut Machine, s: StringRef, text: &mut Text) -> Result<()> {
     text.context.add(&mut m.contexts, s.context());
     m.check_string(text.out.len() + s.len())?;
-    quote(s.bytes(), &mut text.out)
+    text.quote(s.bytes());
+    Ok(())
 }
 
 /// Appends a JSON string.
