@@ -1,9 +1,9 @@
 # The function `derivation`: everything about the result is lazy, so that the attributes are evaluated only
 # when a path is asked for.
-attrs@{ outputs ? [ "out" ], ... }:
+drvAttrs@{ outputs ? [ "out" ], ... }:
 
 let
-  paths = derivationStrict attrs;
+  paths = derivationStrict drvAttrs;
 
   results = map (output: {
     name = output;
@@ -15,8 +15,8 @@ let
     };
   }) outputs;
 
-  shared = attrs // builtins.listToAttrs results // {
-    drvAttrs = attrs;
+  shared = drvAttrs // builtins.listToAttrs results // {
+    inherit drvAttrs;
     all = map (result: result.value) results;
   };
 in
