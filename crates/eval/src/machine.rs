@@ -170,10 +170,69 @@ pub type Describe = fn(&mut Machine, &Activation) -> Vec<(String, SourceSpan)>;
 /// builtin refused.
 pub type Purpose = fn(&Machine, &str, &[Value], Option<usize>) -> Option<String>;
 
+/// The names that Nix knows before it reads any code, in its order: which one of several missing or unexpected arguments
+/// is reported depends on the order in which names became known.
+const FIRST_NAMES: &[&str] = &[
+    "outPath",
+    "drvPath",
+    "type",
+    "meta",
+    "name",
+    "value",
+    "system",
+    "__overrides",
+    "outputs",
+    "outputName",
+    "__ignoreNulls",
+    "file",
+    "line",
+    "column",
+    "__functor",
+    "__toString",
+    "right",
+    "wrong",
+    "__structuredAttrs",
+    "__json",
+    "allowedReferences",
+    "allowedRequisites",
+    "disallowedReferences",
+    "disallowedRequisites",
+    "maxSize",
+    "maxClosureSize",
+    "builder",
+    "args",
+    "__contentAddressed",
+    "__impure",
+    "outputHash",
+    "outputHashAlgo",
+    "outputHashMode",
+    "recurseForDerivations",
+    "description",
+    "self",
+    "",
+    "startSet",
+    "operator",
+    "key",
+    "path",
+    "prefix",
+    "outputSpecified",
+    "__sub",
+    "__lessThan",
+    "__mul",
+    "__div",
+    "or",
+    "__findFile",
+    "__nixPath",
+    "body",
+];
+
 impl Machine {
     /// A machine without any builtin.
     pub fn new(host: Rc<dyn Host>, settings: Settings) -> Machine {
         let mut symbols = Symbols::default();
+        for name in FIRST_NAMES {
+            symbols.intern(name.as_bytes());
+        }
         let known = Known {
             functor: symbols.intern(b"__functor"),
             to_string: symbols.intern(b"__toString"),

@@ -1,0 +1,1 @@
+({ zz, __functor, aa, type }: 1) { }
