@@ -6,6 +6,7 @@ use crate::packages::is_derivation;
 use nivis_builtins::data;
 use nivis_eval::print::{PrintOptions, print_name};
 use nivis_eval::{Error, ErrorKind, Machine, Result, Value, ops};
+use nivis_store::StoreDir;
 use std::collections::HashSet;
 
 pub use nivis_builtins::data::{JsonOptions, XmlOptions};
@@ -157,14 +158,14 @@ fn print_value(
                 Some(path) => {
                     let path =
                         m.run_native(ops::coerce_to_string, &[path, ops::Coerce::PATH.value()])?;
-                    Some(m.want_string(path)?)
+                    Some(store_path(m, m.want_string(path)?.bytes())?)
                 }
                 None => None,
             };
             out.extend_from_slice("«derivation".as_bytes());
             if let Some(path) = path {
                 out.push(b' ');
-                out.extend_from_slice(path.bytes());
+                out.extend_from_slice(path.as_bytes());
             }
             out.extend_from_slice("»".as_bytes());
             return Ok(());
@@ -176,4 +177,20 @@ fn print_value(
     let text = m.print(value, &PrintOptions::PLAIN);
     out.extend_from_slice(&text);
     Ok(())
+}
+
+/// A path in the store, spelled as it should be.
+fn store_path(m: &Machine, path: &[u8]) -> Result<String> {
+    let store = |e: nivis_store::Error| Error::new(ErrorKind::Store, e.to_string());
+    let dir = StoreDir::new(&m.settings.store_dir).map_err(store)?;
+    match dir.parse_lenient(path) {
+        Ok(found) => Ok(dir.print(&found)),
+        Err(_) => Err(Error::new(
+            ErrorKind::Store,
+            format!(
+                "path '{}' is not in the Nix store",
+                String::from_utf8_lossy(path)
+            ),
+        )),
+    }
 }

@@ -20,6 +20,19 @@ fn eval_prints_as_nix_eval_does() {
         eval(r#"{ d = derivation { name = "n"; system = "s"; builder = "b"; }; }"#),
         "{ d = «derivation /nix/store/wr1i7p014rsirg48bgmkclzgi393aj0p-n.drv»; }\n"
     );
+    let fake = |path: &str| {
+        eval(&format!(
+            "{{ type = \"derivation\"; drvPath = \"{path}\"; }}"
+        ))
+    };
+    assert_eq!(
+        fake("/nix/store//g76zcpqc540lrc8i6g7xy6ip0npn2hnp-a"),
+        "«derivation /nix/store/g76zcpqc540lrc8i6g7xy6ip0npn2hnp-a»\n"
+    );
+    assert_eq!(
+        fake("/nix/store/a"),
+        "«error: path '/nix/store/a' is not in the Nix store»\n"
+    );
     assert_eq!(
         eval("let x = { inherit x; }; in x"),
         "{ x = «repeated»; }\n"
