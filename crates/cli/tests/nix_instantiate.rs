@@ -17,6 +17,14 @@ const DRV: &str = r#"derivation { name = "n"; system = "s"; builder = "b"; }"#;
 const DRV_PATH: &str = "/nix/store/wr1i7p014rsirg48bgmkclzgi393aj0p-n.drv";
 
 #[test]
+fn xml_is_printed_whole_or_not_at_all() {
+    let dir = Folder::new();
+    // Neither output nor another error.
+    let run = dir.nix_instantiate(&["--eval", "--strict", "--xml", "-E", "[ 1 (throw \"x\") ]"]);
+    assert_eq!(run.error(), "error: x");
+}
+
+#[test]
 fn values_are_printed() {
     let dir = Folder::new();
     let eval = |args: &[&str]| {

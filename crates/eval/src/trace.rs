@@ -8,8 +8,8 @@ use crate::value::{Value, tag};
 
 /// Marks objects, children after parents, with a stack of its own.
 ///
-/// On the way every slot that holds an evaluated thunk gets the thunk's value, so that the thunk itself
-/// is free. No object is looked at before it was asked for.
+/// On the way every slot that holds an evaluated thunk gets the thunk's value, unless that is a list, so that the thunk
+/// itself is free. No object is looked at before it was asked for.
 pub(crate) struct Marker<'h> {
     heap: &'h mut Heap,
     /// What is still to be followed.
@@ -176,9 +176,12 @@ impl<'h> Marker<'h> {
                 let state = head & state::MASK;
                 if let (state::VALUE, Some(slot)) = (state, slot) {
                     let value = Value(thunk.payload());
-                    slot.set(value);
-                    self.push_from(value, Some(slot));
-                    return;
+                    // Places that hold the same list are told apart by their thunks when they are printed.
+                    if !value.is_list() {
+                        slot.set(value);
+                        self.push_from(value, Some(slot));
+                        return;
+                    }
                 }
                 if !self.heap.mark(addr, 2) {
                     return;

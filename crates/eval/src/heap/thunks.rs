@@ -184,6 +184,17 @@ impl Heap {
         Value(p as u64)
     }
 
+    /// What a selection gives, which is a place of its own: functions and lists are told apart by that.
+    pub(crate) fn selected(&mut self, value: Value) -> Value {
+        if value.is_function() {
+            self.copy_function(value)
+        } else if value.is_list() {
+            self.evaluated_thunk(value)
+        } else {
+            value
+        }
+    }
+
     /// The suspended selection of `symbol` from the value of an unevaluated thunk.
     pub(crate) fn select_thunk(&mut self, set: Value, symbol: Symbol, pos: PosId) -> Value {
         debug_assert!(set.is_thunk());

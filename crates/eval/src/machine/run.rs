@@ -299,14 +299,15 @@ impl Machine {
                 Op::DelaySelect(i) => {
                     let v = top!().resolved();
                     match v.as_attrs().and_then(|attrs| self.lookup(attrs, i)) {
-                        Some(value) => {
+                        // What is not evaluated yet would be the same place in memory as the attribute.
+                        Some(value) if !value.is_thunk() => {
                             self.heap.stats.avoided += 1;
                             set_top!(value);
-                            if value.is_function() {
-                                set_top!(self.heap.copy_function(value));
+                            if value.is_function() || value.is_list() {
+                                set_top!(self.heap.selected(value));
                             }
                         }
-                        None => {
+                        _ => {
                             self.stack.pop();
                             jump!(self.tables.sites[i as usize].jump);
                         }
@@ -680,12 +681,9 @@ impl Machine {
         let resolved = set.resolved();
         if let Some(attrs) = resolved.as_attrs()
             && let Some(v) = self.lookup(attrs, site)
+            && !v.is_thunk()
         {
-            return if v.is_function() {
-                self.heap.copy_function(v)
-            } else {
-                v
-            };
+            return self.heap.selected(v);
         }
         let Site {
             symbol, jump: pos, ..
