@@ -115,6 +115,14 @@ fn what_is_the_same_object_is_equal() {
 }
 
 #[test]
+fn a_list_may_be_printed_once_more() {
+    check(&[(
+        "let f = x: [ x ]; l = f 1; s = { q = (z: [ z l ]) 1; }; in [ l s.q l ]",
+        "[ [ 1 ] [ 1 [ 1 ] ] «repeated» ]",
+    )]);
+}
+
+#[test]
 fn everything_is_evaluated_in_the_order_of_names() {
     check(&[
         ("{ b = throw \"b\"; a = throw \"a\"; }", "! a"),
