@@ -10,7 +10,7 @@ use crate::scratch;
 use crate::table::frame;
 use nivis_eval::context::ContextElement;
 use nivis_eval::heap::StringRef;
-use nivis_eval::machine::{bytes_path, canonical_path, host_error};
+use nivis_eval::machine::{bytes_path, canonical_path, host_error, is_canonical};
 use nivis_eval::ops::{self, Coerce};
 use nivis_eval::own;
 use nivis_eval::{
@@ -137,7 +137,7 @@ pub(crate) fn absolute_path(m: &mut Machine, a: &mut Activation) -> Result<Step>
                     s.to_text()
                 )));
             }
-            if text::is_canonical(s.bytes()) {
+            if is_canonical(s.bytes()) {
                 return Ok(Step::Done(s.value()));
             }
             let canonical = canonical_path(s.bytes());

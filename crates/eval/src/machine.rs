@@ -29,7 +29,7 @@ mod want;
 pub(crate) use attrs::INTERN_UP_TO;
 pub(crate) use calling::MAX_ARGS;
 pub(crate) use frames::Frame;
-pub use paths::{bytes_path, canonical_path, host_error};
+pub use paths::{bytes_path, canonical_path, host_error, is_canonical};
 pub use settings::Settings;
 
 use crate::code::{Lambda, Op, Tables};

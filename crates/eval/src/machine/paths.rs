@@ -38,6 +38,17 @@ pub fn canonical_path(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether [`canonical_path`] would leave a path as it is.
+pub fn is_canonical(path: &[u8]) -> bool {
+    match path {
+        b"/" => true,
+        [b'/', rest @ ..] => rest
+            .split(|b| *b == b'/')
+            .all(|c| !matches!(c, b"" | b"." | b"..")),
+        _ => false,
+    }
+}
+
 /// The error for what a host reports about a path.
 pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
     let shown = crate::own::shown(path.as_os_str().as_encoded_bytes());
@@ -64,4 +75,31 @@ pub fn host_error(e: &std::io::Error, path: &Path) -> Error {
         return Error::new(ErrorKind::Host, e.to_string());
     }
     Error::new(ErrorKind::Host, format!("cannot read '{}': {e}", shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical() {
+        for (path, want) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/..", "/"),
+            ("/../../x/", "/x"),
+            ("/a/b/..", "/a"),
+            ("/...", "/..."),
+            ("/a/..b", "/a/..b"),
+            ("/a/b/../../c/.", "/c"),
+            ("a", "/a"),
+        ] {
+            let canonical = canonical_path(path.as_bytes());
+            assert_eq!(canonical, want.as_bytes(), "{path}");
+            assert!(is_canonical(&canonical));
+            assert_eq!(is_canonical(path.as_bytes()), path == want, "{path}");
+        }
+    }
 }
