@@ -1,4 +1,4 @@
-//! Paths as text: `baseNameOf`, `dirOf` and the lexical form of absolute paths.
+//! Paths as text: `baseNameOf` and `dirOf`. Canonical forms are in `nivis_eval::machine`.
 
 /// The last component, as `baseNameOf` gives it for a string: one final slash is ignored, no more.
 pub fn base_name(path: &[u8]) -> &[u8] {
