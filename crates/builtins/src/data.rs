@@ -69,14 +69,26 @@ struct Text {
 /// Elements that are written between two looks at limits and cancellation, which the machine takes when it evaluates something.
 const UNSEEN: u32 = 4096;
 
+/// The buffer of the last text that was finished: most texts are short, and there are many.
+#[derive(Default)]
+struct Spare(Vec<u8>);
+
+/// Larger buffers are not kept.
+const SPARE_UP_TO: usize = 1 << 16;
+
 impl Text {
-    fn finish(self, m: &mut Machine) -> Result<Value> {
+    fn finish(mut self, m: &mut Machine) -> Result<Value> {
         if let Some(error) = self.invalid {
             return Err(error);
         }
         m.check_string(self.out.len())?;
         let context = self.context.finish(&mut m.contexts);
-        Ok(m.heap.string(&self.out, context))
+        let text = m.heap.string(&self.out, context);
+        if self.out.capacity() <= SPARE_UP_TO {
+            self.out.clear();
+            m.extension::<Spare>().0 = self.out;
+        }
+        Ok(text)
     }
 
     /// Appends a JSON string.
@@ -148,6 +160,9 @@ const CONVERTED: u64 = 3;
 /// Functions, strings that are not UTF-8, nesting beyond `max-call-depth`, and what evaluating a part fails with.
 pub fn json_text(m: &mut Machine, a: &mut Activation) -> Result<Step> {
     let mut text: Text = scratch::take(m, a);
+    if a.state == 0 {
+        text.out = std::mem::take(&mut m.extension::<Spare>().0);
+    }
     let options = JsonOptions::of(m.local(a, 1));
     let step = json_step(m, a, options, &mut text)?;
     Ok(match step {
