@@ -638,18 +638,8 @@ fn downloads() {
     let netrc = lab.dir().join("netrc");
     fs::write(&netrc, "machine 127.0.0.1 login me password secret").unwrap();
     let fetch = |name: &str, port: u16| {
-        lab.make_and_add(name, &[], |drv| {
-            drv.0.builder = "builtin:fetchurl".into();
-            drv.0.platform = "builtin".into();
-            drv.0.outputs.insert(
-                "out".into(),
-                DerivationOutput::CaFixed(ContentAddress {
-                    method: ContentAddressMethod::Flat,
-                    hash: Hash::of(HashAlgorithm::Sha256, "hello\n"),
-                }),
-            );
-            drv.env("url", &format!("http://127.0.0.1:{port}/file"));
-        })
+        let url = format!("http://127.0.0.1:{port}/file");
+        lab.fetch_url(name, &url, b"hello\n")
     };
     let mut settings = lab.settings();
     settings.netrc_file = Some(netrc);

@@ -255,7 +255,12 @@ impl Lab {
 
     /// A derivation that fetches a file of this machine, by its hash; its path.
     pub fn fetch(&self, name: &str, file: &Path) -> StorePath {
-        let bytes = std::fs::read(file).unwrap();
+        let contents = std::fs::read(file).unwrap();
+        self.fetch_url(name, &format!("file://{}", file.display()), &contents)
+    }
+
+    /// A derivation that fetches what a URL is expected to give; its path.
+    pub fn fetch_url(&self, name: &str, url: &str, contents: &[u8]) -> StorePath {
         self.make_and_add(name, &[], |drv| {
             drv.0.builder = "builtin:fetchurl".into();
             drv.0.platform = "builtin".into();
@@ -263,10 +268,10 @@ impl Lab {
                 "out".into(),
                 DerivationOutput::CaFixed(ContentAddress {
                     method: ContentAddressMethod::Flat,
-                    hash: Hash::of(HashAlgorithm::Sha256, &bytes),
+                    hash: Hash::of(HashAlgorithm::Sha256, contents),
                 }),
             );
-            drv.env("url", &format!("file://{}", file.display()));
+            drv.env("url", url);
         })
     }
 

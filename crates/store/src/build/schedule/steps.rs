@@ -195,17 +195,27 @@ impl Schedule<'_> {
                     }
                 };
                 if drv.kind()? != DerivationKind::Impure {
-                    let hash = store.output_hash(&drv)?;
-                    store.register_realisation(&Realisation {
-                        drv_hash: hash,
-                        output: output.clone(),
-                        path: path.clone(),
-                        signatures: BTreeSet::new(),
-                    })?;
+                    self.record(store.output_hash(&drv)?, output, &path)?;
                 }
                 Ok(Some(Value::Path(path, status)))
             }
         }
+    }
+
+    /// Remembers which path an output of a derivation, told by its hash, has got.
+    fn record(
+        &self,
+        drv_hash: [u8; 32],
+        output: &OutputName,
+        path: &StorePath,
+    ) -> Result<(), Failed> {
+        self.shared.store.register_realisation(&Realisation {
+            drv_hash,
+            output: output.clone(),
+            path: path.clone(),
+            signatures: BTreeSet::new(),
+        })?;
+        Ok(())
     }
 
     /// The path of an output, if it is known already.
@@ -268,12 +278,7 @@ impl Schedule<'_> {
                     // What was built without the feature has no record yet.
                     let hash = store.output_hash(drv)?;
                     if store.find_realisation(&hash, output)?.is_none() {
-                        store.register_realisation(&Realisation {
-                            drv_hash: hash,
-                            output: output.clone(),
-                            path: path.clone(),
-                            signatures: BTreeSet::new(),
-                        })?;
+                        self.record(hash, output, &path)?;
                     }
                 }
                 Ok(Some(Some(Value::Path(path, BuildStatus::AlreadyValid))))
